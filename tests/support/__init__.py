@@ -4,7 +4,7 @@
 |---|---|
 | `machine` | the repository's path; programs that a machine may lack |
 | `waiting` | waiting for an expected result |
-| `kills` | runs that end before any of their calls |
+| `kills` | runs that are killed, or disturbed, before any of their calls |
 | `memory/aws` | S3 and Glue in memory, with a clock that only the test moves |
 | `memory/flat_lake` | a lake in memory with a few flat columns |
 | `memory/receipts` | a lake in memory with real schemas: items become rows, and are read back as values |

@@ -1,10 +1,19 @@
-"""Kills: a run ends before any of its calls to AWS, as when its process is gone."""
+"""Kills, and what others do, before any call to AWS of a run in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from typing import Any, Protocol, TypeVar
+
+from botocore.exceptions import ReadTimeoutError
+
+from dynalake.errors import ConflictError, UnknownOutcomeError
+from tests.support.memory.receipts import Receipts
+
+Act = Callable[[Receipts], Callable[[str, dict[str, Any]], Any]]
+"""What happens before a call to a lake: it gets the call and its request."""
 
 
 class Killed(BaseException):
@@ -21,19 +30,41 @@ class Lake(Protocol):
     def glue(self) -> Any: ...
 
 
+L = TypeVar("L", bound=Lake)
+
+
+def kill(call: str, request: dict[str, Any]) -> None:
+    raise Killed
+
+
+def is_write(call: str) -> bool:
+    """Return whether a call changes something. A kill before a reading is a kill before the next of these calls."""
+    return not call.rpartition(".")[2].startswith(("get", "list", "head"))
+
+
+def is_change(call: str) -> bool:
+    """Return whether a call changes what readers see: a new object is seen by nobody before Glue names it."""
+    return is_write(call) and not call.endswith("put_object")
+
+
+def meets_others(call: str) -> bool:
+    """Return whether it matters if others act before a call or after it. Nobody else sees or writes a new object."""
+    return not call.endswith("put_object")
+
+
 @contextmanager
 def killed_before(lake: Lake, number: int) -> Iterator[list[str]]:
-    """Kill the block before its call with that number (from 1) to S3 or Glue, and before any later one.
+    """Kill the block before its call with that number (from 1) that writes, and before any later call.
 
     Yield the names of the calls that were refused: none where the block had fewer, and has ended by itself.
     """
-    calls = 0
+    writes = 0
     refused: list[str] = []
 
     def on_call(service: str, call: str, request: dict[str, Any]) -> None:
-        nonlocal calls
-        calls += 1
-        if calls >= number:
+        nonlocal writes
+        writes += is_write(call)
+        if writes >= number:
             refused.append(f"{service}.{call}")
             raise Killed
 
@@ -44,3 +75,42 @@ def killed_before(lake: Lake, number: int) -> Iterator[list[str]]:
         pass
     finally:
         lake.s3.on_call = lake.glue.on_call = lambda *_: None
+
+
+def killed_anywhere(make: Callable[[], L], run: Callable[[L], Any], *, every: int = 1) -> Iterator[L]:
+    """Yield lakes whose run was killed: before its first call that writes, the next, … or every n-th of them."""
+    for number in count(1, every):
+        lake = make()
+        with killed_before(lake, number) as refused:
+            run(lake)
+        if not refused:
+            return
+        yield lake
+
+
+def calls_of(lake: Receipts, run: Callable[[Receipts], Any]) -> list[str]:
+    """Return the calls of a run on a copy of a lake."""
+    copy = lake.copy()
+    with copy.at_call(0, kill) as calls:
+        run(copy)
+    return calls
+
+
+def disturbed(
+    first: Receipts, run: Callable[[Receipts], Any], act: Act, chosen: Callable[[str], bool], *, every: int = 1
+) -> Iterator[tuple[Receipts, int, bool]]:
+    """Run on copies of a lake, with an event before one of the chosen calls each time, or every n-th of them.
+
+    Yield each copy, the call's number, and whether the run succeeded; once more after late calls have landed.
+    """
+    numbers = [number for number, call in enumerate(calls_of(first, run), 1) if chosen(call)][::every]
+    assert numbers
+    for number in numbers:
+        lake, succeeded = first.copy(), False
+        with suppress(Killed, ConflictError, UnknownOutcomeError, ReadTimeoutError), lake.at_call(number, act(lake)):
+            run(lake)
+            succeeded = True
+        yield lake, number, succeeded
+        if lake.glue.late:
+            lake.land()
+            yield lake, number, succeeded

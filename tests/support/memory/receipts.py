@@ -36,7 +36,6 @@ from dynalake.lake.types.union import holds, observe, type_to_json
 from dynalake.names import Lake
 from dynalake.record.change import EVENT_TIME, METADATA, OPERATION, OTHER, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey, KeyAttribute
-from tests.support.kills import Killed
 from tests.support.memory.aws import Clock, MemoryGlue, MemoryS3, memory_clients
 
 Item = dict[str, Any]
@@ -331,10 +330,6 @@ class Receipts:
             except ConcurrentModificationException:
                 pass
         self.glue.late.clear()
-
-
-def kill(call: str, request: dict[str, Any]) -> None:
-    raise Killed
 
 
 def encode(records: Sequence[Item], schema: TableSchema, arrow: pa.Schema, day: str | None) -> pa.Table:

@@ -86,6 +86,7 @@ class StateLake:
     def copy(self) -> StateLake:
         """Return a copy of the lake as it is now."""
         other = StateLake(self.key, self.names.lake.time_zone)
+        other.clock.now = self.clock.now
         other.s3.objects = dict(self.s3.objects)
         other.s3._keys = list(self.s3._keys)
         other.glue.tables = copy.deepcopy(self.glue.tables)

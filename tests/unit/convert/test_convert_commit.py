@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from dynalake.lake.catalog.iceberg import Change as Commit
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import BOUND, GRACE, HISTORY_FROM, SNAPSHOT_RUN, Table
 from dynalake.lake.files.folders import Part, Sums, read_manifests
+from tests.support.kills import killed_before
 from tests.support.memory.convert_lake import DAY_MS, HOUR, Change, ConvertLake, Row
 from tests.support.memory.steps import DROP, LATE, LOSE, THROTTLE, Steps, land, use_seed
 
@@ -357,7 +359,7 @@ def test_the_first_result_of_two_attempts_counts_and_the_other_is_deleted(lake: 
     assert numbers(lake) == [1]
 
 
-def test_a_late_attempt_s_result_removes_no_live_file(lake: ConvertLake) -> None:
+def test_the_result_of_a_late_attempt_removes_no_live_file(lake: ConvertLake) -> None:
     """The run is over and its plan is deleted, so a frozen attempt puts its own result; the commit is tried again."""
     lake.put(lake.today, "a", [Change("a", 1, lake.now)])
     plan = lake.plan()
@@ -624,7 +626,7 @@ def values(lake: ConvertLake) -> list[tuple[str, int, str, str]]:
     return [(r.id, r.sequence, r.value, r.day) for r in lake.rows()]
 
 
-def test_a_named_day_s_raw_objects_replace_only_its_own_rows(lake: ConvertLake) -> None:
+def test_the_raw_objects_of_a_named_day_replace_only_its_own_rows(lake: ConvertLake) -> None:
     day, other = lake.day(1), lake.today
     lake.put(day, "gone", [Change("g", 1, lake.now - HOUR)])
     lake.put(day, "a", [Change("a", 2, lake.now - HOUR), Change("b", 3, lake.now - HOUR)])
@@ -876,36 +878,14 @@ def whole_run(lake: ConvertLake, planned: list[TablePlan]) -> None:
     lake.finish(planned[0], table)
 
 
-WRITES = ("s3.put_object", "s3.delete_object", "glue.update_table")
-
-
-def killed_before(lake: ConvertLake, place: int, planned: list[TablePlan]) -> bool:
-    """Kill a run before one of the calls that change something. Return whether there was such a call.
-
-    A kill before a call that reads is the same as before the next call that does not.
-    """
-    steps = Steps(0, lake.glue)
-    lake.s3.on_call = lake.glue.on_call = steps.on_call
-    worker = steps.start("run", lambda: whole_run(lake, planned))
-    writes = 0
-    while worker in steps.workers and writes < place:
-        steps.advance(worker)
-        writes += worker in steps.workers and worker.calls[-1].startswith(WRITES)
-    killed = worker in steps.workers
-    if killed:
-        steps.kill(worker)
-    assert worker.raised is None
-    lake.s3.on_call = lake.glue.on_call = lambda service, call, request: None
-    return killed
-
-
 @pytest.mark.parametrize("retried", [True, False], ids=["retried", "given up"])
 def test_a_kill_between_any_two_calls_neither_loses_nor_duplicates_changes(retried: bool) -> None:
-    for place in range(1, 1000):
+    for place in count(1):
         with pytest.MonkeyPatch.context() as patch:
             lake = fresh(patch)
             planned: list[TablePlan] = []
-            killed = killed_before(lake, place, planned)
+            with killed_before(lake, place) as refused:
+                whole_run(lake, planned)
             if retried and planned:
                 whole_run(lake, planned)
             while lake.run() is not None:
@@ -913,7 +893,7 @@ def test_a_kill_between_any_two_calls_neither_loses_nor_duplicates_changes(retri
 
             assert numbers(lake) == [1, 2, 3, 4, 9, 10], place
             assert lake.state.merged == {("o", 9)}
-        if not killed:
+        if not refused:
             break
     assert place > 30
 

@@ -11,9 +11,9 @@ from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.files.rewrite import check_rows
 from dynalake.night import compact
 from dynalake.night.compact import CompactReport, compact_table
-from tests.support.kills import Killed
+from tests.support.kills import Killed, disturbed, is_change, kill
 from tests.support.memory.checks import check_lake, check_partitions, check_views
-from tests.support.memory.receipts import DAY_1, DAY_2, Receipts, kill
+from tests.support.memory.receipts import DAY_1, DAY_2, Receipts
 from tests.unit.night.one_table import TODAY, prepared
 
 pytestmark = pytest.mark.slow
@@ -174,17 +174,7 @@ def kill_commit(*args: Any) -> None:
 def test_the_next_night_finishes_a_night_killed_anywhere() -> None:
     first = prepared()
     items, named = first.items(), first.named()
-    undisturbed = first.copy()
-    with undisturbed.at_call(0, kill) as calls:
-        run(undisturbed)
-    writes = [n for n, c in enumerate(calls, 1) if c.startswith("glue") and "get" not in c]
-    for number in writes[::2]:
-        lake = first.copy()
-        with lake.at_call(number, kill):
-            try:
-                run(lake)
-            except Killed:
-                pass
+    for lake, number, _ in disturbed(first, run, lambda lake: kill, is_change, every=2):
         assert lake.rows() == lake.committed, number
         assert named <= lake.named(), number
         done = run(lake)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dynalake.errors import CatalogError, ConflictError, LedgerError, SettingsError, UnknownOutcomeError
+from dynalake.errors import CatalogError, ConflictError, LedgerError, SettingsError
 from dynalake.lake.catalog.iceberg import Change, DataFile, News
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.compaction import day as days
@@ -26,8 +26,8 @@ from dynalake.lake.files.sort import sort_rows
 from dynalake.lake.tables.grow import schema_of
 from dynalake.lake.types.union import observe
 from dynalake.record.change import SEQUENCE_NUMBER
-from tests.support.kills import Killed
-from tests.support.memory.receipts import DAY_1, DAY_2, Receipts, kill
+from tests.support.kills import Act, disturbed, is_change, is_write, kill, meets_others
+from tests.support.memory.receipts import DAY_1, DAY_2, Receipts
 
 pytestmark = pytest.mark.slow
 
@@ -203,7 +203,7 @@ def test_closed_days_are_due_oldest_first(lake: Receipts) -> None:
     assert [p.day for p in plan(lake, days=["20240101", DAY_2])] == [DAY_2, "20240101", "00000000", DAY_1]
 
 
-def test_a_day_closes_some_hours_after_midnight_in_the_lake_s_zone(lake: Receipts) -> None:
+def test_a_day_closes_some_hours_after_midnight_in_the_time_zone_of_the_lake(lake: Receipts) -> None:
     zone = ZoneInfo("America/Los_Angeles")
     end = datetime(2023, 12, 31, 8, tzinfo=UTC)
 
@@ -286,27 +286,13 @@ def test_equality_deletes_are_refused(lake: Receipts, monkeypatch: pytest.Monkey
 # -- faults and others -------------------------------------------------------------------------------------------------
 
 
-def sweep(act: Callable[[Receipts], Callable[[str, dict[str, Any]], Any]], only: str = "", named: bool = True) -> None:
-    """For each call (of that name), compact with an event before it; then compact again, undisturbed."""
+def sweep(act: Act, chosen: Callable[[str], bool] = meets_others, named: bool = True) -> None:
+    """Compact with an event before one of the chosen calls; then compact again, undisturbed."""
     first = prepared()
     inputs = first.named() if named else set()
-    undisturbed = first.copy()
-    with undisturbed.at_call(0, kill) as calls:
-        run(undisturbed)
-    assert len(calls) > 20
-    for number, call in enumerate(calls, 1):
-        if not call.endswith(only):
-            continue
-        lake = first.copy()
-        with lake.at_call(number, act(lake)):
-            try:
-                run(lake)
-            except (Killed, ConflictError, UnknownOutcomeError):
-                pass
+    for lake, number, _ in disturbed(first, run, act, chosen):
         check(lake, inputs, number)
-        if lake.glue.late:
-            lake.land()
-            check(lake, inputs, number)
+        lake = lake.copy()
         run(lake)
         check(lake, inputs, number)
         assert is_compacted(files(lake), order_of(schema_of(lake.table.changes())).word), number
@@ -331,12 +317,12 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_killed_anywhere() -> None:
-    sweep(lambda lake: kill)
+    sweep(lambda lake: kill, is_write)
 
 
 def test_lost_answers_and_late_calls() -> None:
-    sweep(lambda lake: lake.lose, "update_table")
-    sweep(lambda lake: lake.delay, "update_table")
+    sweep(lambda lake: lake.lose, is_change)
+    sweep(lambda lake: lake.delay, is_change)
 
 
 def test_conversions_between_any_two_calls() -> None:

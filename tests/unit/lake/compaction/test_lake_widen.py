@@ -9,10 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
 from pyiceberg.types import NestedField, StringType
 
-from dynalake.errors import ConflictError, SettingsError, UnknownOutcomeError
+from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.commit import check_fields, commit_on
 from dynalake.lake.catalog.iceberg import Change
 from dynalake.lake.catalog.table import SCHEMA, Table
@@ -28,9 +27,9 @@ from dynalake.lake.current.view_entries import write_views
 from dynalake.lake.files.folders import read_manifests
 from dynalake.lake.tables.grow import pin_columns, schema_of
 from dynalake.lake.types.union import Number, observe, type_to_json
-from tests.support.kills import Killed
+from tests.support.kills import Act, Killed, calls_of, disturbed, is_change, kill, meets_others
 from tests.support.memory.checks import check_lake, check_views
-from tests.support.memory.receipts import BY_ID, DAY_1, DAY_2, Receipts, kill
+from tests.support.memory.receipts import BY_ID, DAY_1, DAY_2, Receipts
 from tests.unit.lake.small_lake import SmallLake
 
 pytestmark = pytest.mark.slow
@@ -128,7 +127,7 @@ def others(head: Any) -> list[Any]:
     return [o for o in head.iceberg.scan(selected_fields=("__other",)).to_arrow()["__other"].to_pylist() if o]
 
 
-def test_a_user_s_pins_change_columns_too(lake: Receipts) -> None:
+def test_pins_of_a_user_change_columns_too(lake: Receipts) -> None:
     items, named = lake.items(), lake.named()
     pins = Pins(never=("t",), types={"n": "json"}, names={"m": "meta"})
     assert pin_columns(lake.table, pins)
@@ -229,60 +228,36 @@ def test_numbers_are_bounded_by_the_values_in_files(lake: Receipts) -> None:
 
 # -- faults and others -------------------------------------------------------------------------------------------------
 
-Act = Callable[[Receipts], Callable[[str, dict[str, Any]], Any]]
 
-
-def calls_of(lake: Receipts) -> list[str]:
-    undisturbed = lake.copy()
-    with undisturbed.at_call(0, kill) as calls:
-        run(undisturbed)
-    return calls
-
-
-def sweep(act: Act, chosen: Callable[[int, str], bool], *, exact_items: bool = True) -> None:
-    """For the chosen calls, widen with an event before the call; then widen again, undisturbed."""
+def sweep(act: Act, chosen: Callable[[str], bool] = is_change, *, every: int = 1, exact_items: bool = True) -> None:
+    """Widen with an event before one of the chosen calls; then widen again, undisturbed."""
     first = prepared()
     items, named = first.items(), first.named()
-    tried = 0
-    for number, call in enumerate(calls_of(first), 1):
-        if not chosen(number, call):
-            continue
-        tried += 1
-        lake = first.copy()
-        with lake.at_call(number, act(lake)):
-            try:
-                run(lake)
-            except (Killed, ConflictError, UnknownOutcomeError, ReadTimeoutError):
-                pass
+    tried = set()
+    for lake, number, _ in disturbed(first, run, act, chosen, every=every):
+        tried.add(number)
         now = items if exact_items else lake.items()
-        check_lake(lake, now, named, (number, call))
-        if lake.glue.late:
-            lake.land()
-            check_lake(lake, now, named, (number, call))
+        check_lake(lake, now, named, number)
+        lake = lake.copy()
         run(lake)
-        check_lake(lake, now, named, (number, call))
+        check_lake(lake, now, named, number)
         assert not check_views(lake)
         assert lake.table.changes().tags == lake.table.items().tags == {}
         assert types(lake)[0]["n"] != "bigint"
         assert types(lake)[0] == types(lake)[1]
-    assert tried > 5
-
-
-def is_write(number: int, call: str) -> bool:
-    """The place of an event between two writes makes no difference afterwards."""
-    return call.endswith(("update_table", "create_table")) or (call.endswith("put_object") and number % 23 == 0)
+    assert len(tried) > 5
 
 
 def test_killed_anywhere() -> None:
-    sweep(lambda lake: kill, is_write)
+    sweep(lambda lake: kill)
 
 
 def test_lost_answers() -> None:
-    sweep(lambda lake: lake.lose, lambda number, call: call.endswith("update_table"))
+    sweep(lambda lake: lake.lose)
 
 
 def test_late_calls() -> None:
-    sweep(lambda lake: lake.delay, lambda number, call: call.endswith("update_table"))
+    sweep(lambda lake: lake.delay)
 
 
 def test_conversions_between_calls() -> None:
@@ -291,7 +266,7 @@ def test_conversions_between_calls() -> None:
     def act(lake: Receipts) -> Any:
         return lambda *_: lake.append(DAY_1, {"id": "z", "n": 2**62, "new": 1}, {"id": "y", "n": Decimal("2.5")})
 
-    sweep(act, lambda number, call: number % 19 == 0)
+    sweep(act, meets_others, every=15)
 
 
 def test_folds_and_compactions_between_calls() -> None:
@@ -302,11 +277,11 @@ def test_folds_and_compactions_between_calls() -> None:
 
         return both
 
-    sweep(act, lambda number, call: number % 23 == 0, exact_items=False)
+    sweep(act, meets_others, every=18, exact_items=False)
 
 
 def test_another_widening_between_calls() -> None:
-    sweep(lambda lake: lambda *_: run(lake), lambda number, call: number % 29 == 0)
+    sweep(lambda lake: lambda *_: run(lake), meets_others, every=23)
 
 
 def test_views_are_held_while_the_tables_change(lake: Receipts) -> None:
@@ -418,7 +393,7 @@ def test_readers_get_an_error_without_held_views(
         monkeypatch.setattr(widen._Widening, "_check_held", lambda *_: None)
     first = prepared()
     wrong = 0
-    for number, call in enumerate(calls_of(first), 1):
+    for number, call in enumerate(calls_of(first, run), 1):
         if not call.endswith("update_table"):
             continue
         lake = first.copy()

@@ -14,7 +14,7 @@ from dynalake.lake.current.fold import fold
 from dynalake.lake.current.key_ranges import Sizes
 from dynalake.lake.current.snapshot import Swapped, finish_snapshot, is_unfinished, number_run, swap_snapshot
 from dynalake.lake.files.folders import FolderManifest
-from tests.support.kills import killed_before
+from tests.support.kills import killed_anywhere
 from tests.support.memory.state_lake import START, Event, StateLake
 
 pytestmark = pytest.mark.slow
@@ -114,12 +114,7 @@ def test_a_kill_before_any_call_is_repaired(finisher: str) -> None:
     folder = before.backfill(2, "b", "c", "d")
     third = before.backfill(3, "d")
     begun = 0
-    for at in range(1, 400, 7):
-        lake = before.copy()
-        with killed_before(lake, at) as refused:
-            swap(lake, 2, folder, sizes=ONE_ROW)
-        if not refused:
-            break
+    for lake in killed_anywhere(before.copy, lambda lake: swap(lake, 2, folder, sizes=ONE_ROW), every=2):
         begun += is_unfinished(lake.table.changes(), lake.table.items())
         assert set(lake.current()) <= {"a", "b", "c", "d"}
         assert {"b", "c"} <= set(lake.current())

@@ -143,7 +143,7 @@ def test_the_open_part_begins_a_day_before_its_first_change(time: int, day: str)
     assert open_day(time, Lake("dev", "1", "eu-west-1")) == day
 
 
-def test_the_open_day_is_in_the_lakes_time_zone() -> None:
+def test_the_open_day_is_in_the_time_zone_of_the_lake() -> None:
     berlin = Lake("dev", "1", "eu-west-1", time_zone="Europe/Berlin")
 
     assert open_day(START - 3_600_000, berlin) == "20231231"
@@ -215,7 +215,7 @@ def test_a_view_that_is_too_large_is_refused_by_name() -> None:
 # -- what they show ------------------------------------------------------------------------------------------------
 
 
-def test_columns_are_in_the_table_s_order_followed_by_those_of_the_change() -> None:
+def test_columns_are_in_the_order_of_the_table_followed_by_those_of_the_change() -> None:
     lake = StateLake(ItemKey(KeyAttribute("n", "N"))).make()
     lake.append(Event(1, 1, START))
 

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import orc
 
 from dynalake.aws.s3 import StoredObject
-from dynalake.errors import ConflictError, LedgerError
+from dynalake.errors import LedgerError
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day
 from dynalake.lake.compaction.widen import widen_table
@@ -24,9 +24,9 @@ from dynalake.lake.hive.hive import HiveColumn, Partition
 from dynalake.lake.hive.orc import FOLDER, LAYOUT, OrcColumns, copy_days, plan_copies, plan_garbage
 from dynalake.lake.hive.parquet_table import TYPES, DayFolder, Projected
 from dynalake.lake.tables.grow import schema_of
-from tests.support.kills import Killed
+from tests.support.kills import disturbed, is_write, kill
 from tests.support.memory.checks import columns, location
-from tests.support.memory.receipts import DAY_1, DAY_2, Receipts, as_text, decode, kill
+from tests.support.memory.receipts import DAY_1, DAY_2, Receipts, as_text, decode
 
 OPTIONS = CompactOptions(orc_copy=True)
 
@@ -163,20 +163,11 @@ def test_large_copies_have_parts(lake: Receipts) -> None:
 
 
 def test_killed_anywhere(lake: Receipts) -> None:
-    undisturbed = lake.copy()
-    with undisturbed.at_call(0, kill) as calls:
-        run(undisturbed)
-    for number in [n for n, c in enumerate(calls, 1) if not c.endswith("get_object")]:
-        copy = lake.copy()
-        with copy.at_call(number, kill):
-            try:
-                run(copy)
-            except (Killed, ConflictError):
-                pass
-        check(copy)
-        run(copy)
-        check(copy)
-        assert copies(copy).keys() == {DAY_1, DAY_2}
+    for killed, _, _ in disturbed(lake, run, lambda copy: kill, is_write):
+        check(killed)
+        run(killed)
+        check(killed)
+        assert copies(killed).keys() == {DAY_1, DAY_2}
 
 
 def test_a_copy_that_lacks_rows_is_not_shown(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:

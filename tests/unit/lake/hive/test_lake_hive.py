@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError
 
 from dynalake.days import coming_days
 from dynalake.errors import ConflictError, NameTakenError
@@ -25,9 +25,9 @@ from dynalake.lake.hive.hive import Partition, align_table, list_partitions
 from dynalake.lake.hive.json_table import project_json, shown_prefix
 from dynalake.lake.hive.parquet_table import DayFolder, PartitionPlan, plan_partitions, project_parquet
 from dynalake.lake.tables.optimizers import TYPES, foreign_optimizers, switch_off_optimizers
-from tests.support.kills import Killed
+from tests.support.kills import Act, calls_of, disturbed, is_write, kill, meets_others
 from tests.support.memory.checks import check_partitions, columns, location, partitions
-from tests.support.memory.receipts import DAY_1, DAY_2, Receipts, kill
+from tests.support.memory.receipts import DAY_1, DAY_2, Receipts
 
 pytestmark = pytest.mark.slow
 
@@ -173,7 +173,7 @@ def test_columns_name_their_attributes_unless_they_have_a_comment(lake: Receipts
     assert comments["id"] is None
 
 
-def test_another_table_s_name_is_left_alone(lake: Receipts) -> None:
+def test_a_hive_table_of_another_dynamodb_table_is_left_alone(lake: Receipts) -> None:
     lake.glue.create_table(
         DatabaseName="d", TableInput={"Name": lake.names.parquet_table, "Parameters": {DYNAMODB_TABLE: "Receipts"}}
     )
@@ -210,33 +210,20 @@ def test_a_new_field_of_a_struct_reaches_its_partitions(lake: Receipts) -> None:
 
 # -- faults and others -------------------------------------------------------------------------------------------------
 
-Act = Callable[[Receipts], Callable[[str, dict[str, Any]], Any]]
 
-
-def sweep(act: Act) -> None:
-    """For each call, project with an event before it; then project again, undisturbed."""
+def sweep(act: Act, chosen: Callable[[str], bool] = meets_others, *, every: int = 3) -> None:
+    """Project with an event before one of the chosen calls; then project again, undisturbed."""
     first = prepared()
     run(first)
     first.append(DAY_1, {"id": "late"})
     compact_day(first.table, DAY_1, OPTIONS, first.now)
     compact_day(first.table, DAY_2, OPTIONS, first.now)
-    undisturbed = first.copy()
-    with undisturbed.at_call(0, kill) as calls:
-        run(undisturbed)
+    calls = calls_of(first, run)
     # Up to here, the last comparison notices what happens.
     compared = max(i for i, c in enumerate(calls) if c == "glue.get_partitions")
     last_read = max(i for i, c in enumerate(calls[:compared], 1) if c == "glue.get_table")
-    for number in range(1, len(calls) + 1, 3):
-        lake = first.copy()
-        disturbed = False
-        with lake.at_call(number, act(lake)):
-            try:
-                run(lake)
-            except (Killed, ConflictError, ReadTimeoutError):
-                disturbed = True
-        check_partitions(lake, number, exact=False)
-        if not disturbed:
-            check_partitions(lake, number, exact=number <= last_read)
+    for lake, number, succeeded in disturbed(first, run, act, chosen, every=every):
+        check_partitions(lake, number, exact=succeeded and number <= last_read)
         run(lake)
         check_partitions(lake, number)
         compact_day(lake.table, DAY_1, OPTIONS, lake.now)
@@ -246,7 +233,7 @@ def sweep(act: Act) -> None:
 
 
 def test_killed_anywhere() -> None:
-    sweep(lambda lake: kill)
+    sweep(lambda lake: kill, is_write, every=1)
 
 
 def test_conversions_between_any_two_calls() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from dynalake.lake.current.snapshot import swap_snapshot
 from dynalake.lake.tables.repair import repair_entries
 from dynalake.lake.tables.restore import find_last, order_known
 from dynalake.lake.upkeep.collect import collect
-from tests.support.kills import killed_before
+from tests.support.kills import killed_anywhere
 from tests.support.memory.aws import ConcurrentModificationException
 from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake
 
@@ -257,17 +256,6 @@ def test_without_any_metadata_the_error_says_what_to_restore(lake: StateLake) ->
         repair_entries(lake.table)
 
 
-def kills(lake: StateLake, limit: int) -> Iterator[StateLake]:
-    """Yield copies of a lake whose repair was killed before its first call, its eighth…"""
-    for at in range(1, limit, 7):
-        copy = lake.copy()
-        with killed_before(copy, at) as refused:
-            repair_entries(copy.table)
-        if not refused:
-            return
-        yield copy
-
-
 @pytest.mark.parametrize("what", ["state", "both"])
 def test_later_changes_are_merged_again_into_a_state_restored_from_an_older_commit(lake: StateLake, what: str) -> None:
     note = lake.names.metadata_note("receipts_state")
@@ -280,8 +268,7 @@ def test_later_changes_are_merged_again_into_a_state_restored_from_an_older_comm
     if what == "both":
         del lake.glue.tables["receipts"]
     count = 0
-    for killed in kills(lake, 90 if what == "state" else 36):
-        count += 1
+    for count, killed in enumerate(killed_anywhere(lake.copy, lambda copy: repair_entries(copy.table), every=3), 1):
         repair_entries(killed.table)
         assert killed.current() == expected, count
     repair_entries(lake.table)

@@ -246,7 +246,7 @@ def test_nothing_is_deleted_if_glue_was_set_back_to_older_metadata(lake: MemoryL
     assert is_there(lake, file)
 
 
-def test_nothing_is_deleted_if_the_table_s_location_has_other_files(lake: MemoryLake) -> None:
+def test_nothing_is_deleted_if_the_location_of_the_table_has_other_files(lake: MemoryLake) -> None:
     raw = lake.put_raw("20230101", "object.gz")
     metadata = lake.table.changes().metadata_location.removeprefix(lake.names.uri(""))
     body = lake.s3.objects[metadata].body
@@ -320,7 +320,7 @@ def test_concurrent_and_killed_runs_do_no_harm(lake: MemoryLake) -> None:
     lake.append(lake.today, "a")
     nights(lake, 7)
     lake.clock.move(days=1, seconds=60)
-    for at in range(3, 61, 3):
+    for at in range(1, 20):
         with killed_before(lake, at):
             run(lake)
         assert lake.missing() == set()
