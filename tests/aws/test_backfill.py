@@ -107,23 +107,6 @@ def test_small_tables_and_huge_items(clients: Clients, names: TableNames, count:
     assert state["KeyCount"] == 0, "segments that ended have unregistered"
 
 
-def test_a_killed_scan_resumes_and_gives_the_same_items(clients: Clients, names: TableNames) -> None:
-    class KilledError(Exception):
-        pass
-
-    def die(result: Any) -> None:
-        if result.objects == 2:
-            raise KilledError
-
-    plan_backfill(Table(clients, names), "killed", BackfillOptions(method="scan", segments=1))
-    with pytest.raises(KilledError):
-        scan_segment(Table(clients, names), run="killed", segment=0, progress=die)
-    result = scan_segment(Table(clients, names), run="killed", segment=0)
-    assert (result.read, result.kept, result.finished) == (ITEMS, ITEMS, True)
-    committed = commit_backfill(Table(clients, names), run="killed")
-    assert len(objects(clients, names, "killed")) == result.objects == len(committed.ledger.parts)
-
-
 def test_conditional_writes(clients: Clients, names: TableNames) -> None:
     store = Store(clients, names.lake.bucket)
     key = names.backfill_state("conditions") + "x.json"

@@ -6,6 +6,7 @@ see `infra/local/engines`.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,12 @@ from tests.trino.readers import ENGINES, ReadTable
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyspark.sql import SparkSession
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give tests of random values their seeds: `DYNALAKE_SEEDS`, or one, which is enough to cover what they state."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(1, 1 + int(os.environ.get("DYNALAKE_SEEDS", "1"))))
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,6 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-import pytest
-
 from dynalake.aws.clients import Clients
 from dynalake.lake.catalog.table import schema_of
 from dynalake.lake.columns.retype import parse_json
@@ -114,12 +112,11 @@ def growing_log(order: random.Random, lake: ViewLake, phase: int, first: int, co
     return events
 
 
-@pytest.mark.parametrize("seed", [3, 4])
 def test_every_value_is_exact_in_every_table_after_every_night(
     clients: Clients, trino: Trino, read_table: ReadTable, seed: int
 ) -> None:
     """Types change from phase to phase; late and repeated changes arrive on compacted days."""
-    order = random.Random(seed)
+    order = random.Random(2 + seed)  # these change every type that is asserted below
     lake = ViewLake(clients, trino, BY_BOTH)
     log: list[Event] = []
     late: list[Event] = []

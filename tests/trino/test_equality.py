@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 from datetime import UTC, datetime
-
-import pytest
 
 from dynalake.aws.clients import Clients
 from dynalake.lake.catalog.table import schema_of
@@ -19,7 +16,6 @@ from tests.trino.readers import ReadTable
 from tests.trino.source_table import Change, Item
 
 DAY_MS = 86_400_000
-SEEDS = int(os.environ.get("DYNALAKE_SEEDS", "1"))
 BY_DECIMAL = ItemKey(KeyAttribute("userId", "S"), KeyAttribute("at.Time", "N"))
 BY_BINARY = ItemKey(KeyAttribute("Bin", "B"), KeyAttribute("sort key", "B"))
 
@@ -55,7 +51,6 @@ UNSEEN = 2
 """Number of each table's keys without changes in the stream."""
 
 
-@pytest.mark.parametrize("seed", range(1, SEEDS + 1))
 def test_every_table_and_view_equals_dynamodb_through_the_life_of_a_lake(
     clients: Clients, trino: Trino, read_table: ReadTable, run: Run, seed: int
 ) -> None:

@@ -127,7 +127,7 @@ def test_the_tables_that_every_engine_reads(lake: DocsLake, read_table: ReadTabl
     }
 
 
-def test_spark_s_statements_and_settings(lake: DocsLake, spark: SparkSession) -> None:
+def test_statements_and_settings_of_spark(lake: DocsLake, spark: SparkSession) -> None:
     (command,) = snippets("Spark", "sh")
     settings = re.findall(r"--conf (spark\.sql\.\S+?)=(\S+)", command)
     assert settings
@@ -136,7 +136,7 @@ def test_spark_s_statements_and_settings(lake: DocsLake, spark: SparkSession) ->
         assert spark.sql(lake.adapt(statement)).collect(), statement
 
 
-def test_duckdb_s_snippet(
+def test_the_snippet_of_duckdb(
     lake: DocsLake, duckdb: DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, clients: Clients
 ) -> None:
     """Without its first lines, which fetch the extensions and use the credentials of an account."""
@@ -150,7 +150,7 @@ def test_duckdb_s_snippet(
     assert dict(namespace["rows"]) == {"INSERT": 6, "MODIFY": 1, "REMOVE": 2}
 
 
-def test_pyiceberg_s_snippet(lake: DocsLake, iceberg: GlueCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_snippet_of_pyiceberg(lake: DocsLake, iceberg: GlueCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
     (snippet,) = snippets("pyiceberg", "python")
     catalogs: list[Any] = []
 
@@ -165,7 +165,7 @@ def test_pyiceberg_s_snippet(lake: DocsLake, iceberg: GlueCatalog, monkeypatch: 
     assert namespace["rows"].num_rows == 9
 
 
-def test_redshift_s_statements_parse() -> None:
+def test_statements_of_redshift_parse() -> None:
     """Parsed by sqlglot, a dependency of local AWS: it finds mistyped statements, but does not run them."""
     text = "".join(snippets("Redshift Spectrum", "sql"))
     program = (
@@ -214,7 +214,7 @@ def test_an_erased_item_does_not_come_back(
     assert ("42" in {row["id"] for row in lake.current()}) is not raw_first
 
 
-def test_trino_s_snippet(trino_server: LocalTrino, database: str) -> None:
+def test_the_snippet_of_trino(trino_server: LocalTrino, database: str) -> None:
     (snippet,) = snippets("Trino on your machine", "python")
     namespace: dict[str, Any] = {}
     exec(re.sub(r'"127.0.0.1", \d+', f'"127.0.0.1", {urlsplit(trino_server.url).port}', snippet), namespace)

@@ -74,7 +74,6 @@ def random_log(order: random.Random, lake: ViewLake, count: int, first: int = 1)
         yield Event(sequence, lake.start + sequence * DAY_MS // 40, operation, item)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 def test_views_show_what_the_changes_say_whatever_the_types(clients: Clients, trino: Trino, seed: int) -> None:
     """In phases: open days, folded, late and repeated changes, removed and returning items."""
     order = random.Random(seed)
