@@ -40,7 +40,7 @@ down: .venv/.run  ## Stop everything that `make up` and `make trino` started, an
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up down
 
 # The longest first. Each suite has its own local AWS, and its own Airflow if it needs one, and shows its output at its end.
-SUITES := test-airflow test-aws test-unit test-trino test-oldest test-dags test-commands test-local test-terraform
+SUITES := test-airflow test-aws test-trino test-unit test-commands test-oldest test-dags test-local test-terraform
 
 test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed .local/trino/.installed  ## Run every test, three suites at a time (this keeps two cores busy)
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)

@@ -94,6 +94,7 @@ def test_the_bytes_do_not_depend_on_pages_or_pace(world: World, run_backfill: Ru
     assert lakes[0] == lakes[1] == lakes[2]
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_every_step_and_retried_gives_the_same_lake(world: World, run_backfill: RunBackfill) -> None:
     updated = {n: OLD if n % 3 else NEW for n in range(0, 70, 2)}
     items = receipts(70, updated=updated)

@@ -79,7 +79,7 @@ def on_moto() -> Flow:
     return flow
 
 
-@pytest.fixture(params=["memory", "moto"])
+@pytest.fixture(params=["memory", pytest.param("moto", marks=pytest.mark.slow)])
 def flow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
     if request.param == "memory":
         use_seed(monkeypatch, 1)

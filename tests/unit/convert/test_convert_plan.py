@@ -83,7 +83,7 @@ def test_batches_are_within_the_limits_and_leave_nothing_out(sizes: list[int], m
 
 
 @pytest.mark.parametrize(("hours", "day"), [(24, "20240303"), (168, "20240303"), (169, "20240302"), (8760, "20230311")])
-def test_the_listing_goes_back_one_day_beyond_the_stream_s_retention(hours: int, day: str) -> None:
+def test_the_listing_goes_back_one_day_beyond_the_retention_of_the_stream(hours: int, day: str) -> None:
     assert first_day("20240310", hours) == day
 
 
@@ -309,6 +309,7 @@ def fill(lake: ConvertLake, days: int) -> None:
     lake.plan()
 
 
+@pytest.mark.slow
 def test_the_calls_of_a_run_with_nothing_due_do_not_grow_with_history() -> None:
     counted = []
     for days in (9, 120):
@@ -344,6 +345,7 @@ def test_the_calls_of_a_first_run_grow_in_proportion_to_its_days() -> None:
     assert counted[1] < 4.4 * counted[0], counted
 
 
+@pytest.mark.slow
 def test_only_new_folders_of_an_open_day_are_read(lake: ConvertLake) -> None:
     for number in range(20):
         lake.put(lake.today, f"o{number}", [Change("a", number, lake.now + number)])

@@ -78,7 +78,7 @@ def test_a_job_without_room_is_tried_again(clients: Clients, monkeypatch: pytest
         start_run(Table(clients, NAMES), REQUEST)
 
 
-def test_an_outcome_is_the_result_or_the_job_s_own_error(clients: Clients) -> None:
+def test_an_outcome_is_the_result_or_the_error_of_the_job(clients: Clients) -> None:
     names: TableNames = NAMES
     with pytest.raises(NotReadyError, match="without an outcome"):
         read_outcome(Table(clients, names), REQUEST)
@@ -101,6 +101,7 @@ ABSENT = ("airflow", "awswrangler", "zlib_ng")
 """Modules of Airflow's environment that are missing, or may be, where Spark runs."""
 
 
+@pytest.mark.slow
 def test_the_archive_has_everything_that_the_job_imports(tmp_path: Path) -> None:
     """With Spark, boto3 and the template's modules, but nothing of the repository."""
     archive = tmp_path / "dynalake.zip"
