@@ -119,7 +119,7 @@ def test_a_scheduled_run_before_the_first_setup_succeeds(run: Run, dag: str) -> 
 
 
 @pytest.mark.parametrize(("kind", "days"), [("backfill", ("20190525",)), ("scheduled", ()), ("manual", ())])
-def test_a_run_of_airflow_s_backfill_compacts_the_day_before(
+def test_a_run_of_a_backfill_of_airflow_compacts_the_day_before(
     monkeypatch: pytest.MonkeyPatch, kind: str, days: tuple[str, ...]
 ) -> None:
     """With the type that Airflow gives to a task, which is both a text and an enum."""

@@ -109,7 +109,7 @@ def test_every_parameter_is_documented(bag: Any) -> None:
         assert undocumented == [], dag.dag_id
 
 
-def test_a_table_s_name_stays_text_even_if_it_looks_like_a_number(bag: Any) -> None:
+def test_the_name_of_a_table_stays_text_even_if_it_looks_like_a_number(bag: Any) -> None:
     """Setup passes it to the backfill in a template, and native templates turn text like a number into a number."""
     start = bag.dags["dynalake_setup"].task_dict["start_backfill"]
     for name in ("20240101", "1e5", "None", "RECEIPTS"):

@@ -158,7 +158,7 @@ def test_a_default_that_is_not_listed_is_refused(monkeypatch: pytest.MonkeyPatch
         allowed_connections()
 
 
-def test_the_run_s_note_says_that_the_lake_is_missing(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_note_of_the_run_says_that_the_lake_is_missing(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that finds nothing to do because it reads another place must not just succeed."""
     pushed: dict[str, str] = {}
     monkeypatch.setattr(session, "parameters", lambda: {"environment": "nowhere", "tables": []})

@@ -137,7 +137,7 @@ def test_only_users_who_may_see_the_dag_see_the_page(page: Page, path: str, user
     assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
 
 
-def test_the_browser_s_cookie_is_accepted_too(page: Page) -> None:
+def test_the_cookie_of_the_browser_is_accepted_too(page: Page) -> None:
     from airflow.api_fastapi.core_api.security import get_user
 
     page.client.cookies.set("_token", page.tokens["viewer"])
@@ -352,7 +352,7 @@ def test_the_team_of_the_dag_is_checked(page: Page, shape: str, monkeypatch: pyt
         assert checked == [DagDetails(id="dynalake_watch", team_name="A of dynalake_watch")]
 
 
-def test_airflow_s_own_manager_refuses_another_team(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manager_of_airflow_refuses_another_team(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 

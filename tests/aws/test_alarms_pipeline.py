@@ -252,7 +252,7 @@ def test_a_bucket_that_refuses_every_object(clients: Clients, fail: Fail) -> Non
     goes_off(clients, names.stack, "FreshnessAlarm")
 
 
-def test_an_old_delivery_that_delivers_nothing(clients: Clients, fail: Fail) -> None:
+def test_a_former_delivery_that_delivers_nothing(clients: Clients, fail: Fail) -> None:
     """No other alarm would report that its buffered changes are about to be lost."""
     make_table(clients, "WATCHED-left")
     settings = TableSettings("WATCHED-left", freshness_alarm_minutes=2)

@@ -67,7 +67,7 @@ def test_a_refusal_by_lake_formation_says_what_to_grant(clients: Clients, local_
     assert "lake_formation_writer_arn" in error.action
 
 
-def test_a_stream_s_other_readers_are_found(clients: Clients) -> None:
+def test_other_readers_of_a_stream_are_found(clients: Clients) -> None:
     make_table(clients, "READ-BY-OTHERS")
     lake = plan_lake(clients, "read-by-others")
     stream = check_source(clients, "READ-BY-OTHERS").stream_arn

@@ -196,7 +196,7 @@ def in_order(item: Item) -> Item:
     return {name: ordered(item[name]) for name in sorted(item)}
 
 
-def test_the_longest_item_s_old_image_is_in_the_lake_too(clients: Clients, written: Written) -> None:
+def test_the_old_image_of_the_longest_item_is_in_the_lake_too(clients: Clients, written: Written) -> None:
     """Its change has both images, and more bytes than any other: as many as Lambda takes in one event."""
     names, item = written.names, written.stored["longest"]
     before = len(written.records)

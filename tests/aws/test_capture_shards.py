@@ -97,7 +97,7 @@ def write_units(clients: Clients, table: str, units: int) -> None:
         clients.cloudwatch.put_metric_data(Namespace="AWS/DynamoDB", MetricData=[point])  # type: ignore[list-item]
 
 
-def test_a_stream_has_the_shards_that_the_table_s_peak_needs(clients: Clients) -> None:
+def test_a_stream_has_the_shards_that_the_peak_of_the_table_needs(clients: Clients) -> None:
     """They grow with the peak, step by step, and stay if the peak stays or falls only a little."""
     make_table(clients, "PEAKS")
     settings = TableSettings("PEAKS")

@@ -112,7 +112,7 @@ def test_tags_set_by_others_are_kept(clients: Clients) -> None:
     assert stack_state(clients, "tagged").tags == {"team": "data", "dynalake:environment": "test"}
 
 
-def test_a_killed_run_s_change_set_is_used(clients: Clients) -> None:
+def test_the_change_set_of_a_killed_run_is_used(clients: Clients) -> None:
     assert create_change_set(clients, spec("killed"), None, purpose="apply")
     assert stack_state(clients, "killed").status == "REVIEW_IN_PROGRESS"
     assert apply_stack(clients, spec("killed")) == {"Name": "/stacks/killed"}

@@ -150,7 +150,7 @@ def test_only_the_data_remains_and_setup_works_again(clients: Clients, client: C
     assert {change["id"] for change in changes} == {f"item-{number}" for number in range(60)}
 
 
-def test_the_confirmation_deletes_every_version_and_no_other_table_s_data(
+def test_the_confirmation_deletes_every_version_and_no_data_of_other_tables(
     clients: Clients, client: Client, local_aws: LocalAws
 ) -> None:
     # Names that start alike: a prefix of one must not match the other.

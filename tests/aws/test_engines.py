@@ -211,7 +211,7 @@ def _text(table: Table, view: str) -> str:
     return str(json.loads(base64.b64decode(text))["originalSql"])
 
 
-def test_the_job_s_error_reaches_its_caller(clients: Clients, lake: Lake) -> None:
+def test_an_error_of_the_job_reaches_its_caller(clients: Clients, lake: Lake) -> None:
     need("java")
     table = Table(clients, LAKE.table("MISSING"))
     with pytest.raises(SettingsError, match="'MISSING' is not set up"):

@@ -503,7 +503,7 @@ def test_a_role_that_may_not_delete_data_still_converts_and_compacts(enforced: L
     assert len(wait_for_changes(secured.root, names, 3)) == 3
 
 
-def test_in_a_user_s_own_bucket_the_roles_reach_only_the_lake(enforced: LocalAws) -> None:
+def test_the_roles_reach_only_the_lake_in_a_bucket_of_the_user(enforced: LocalAws) -> None:
     bucket = "company-data"
     secured = secure(enforced, "iam-shared", key=False, bucket=bucket)
     root = secured.root
@@ -537,7 +537,7 @@ def test_a_role_that_may_not_be_passed_fails_the_deployment(full_run: Secured) -
         apply_stack(full_run.dag, storage_spec(full_run.lake, create_bucket=True, options=options))
 
 
-def test_the_lake_s_roles_are_deleted_last(full_run: Secured) -> None:
+def test_the_roles_of_the_lake_are_deleted_last(full_run: Secured) -> None:
     """By the last command in the docs, when nothing in the lake needs them any more."""
     stack = commands(full_run.lake.stack_prefix)[-1]
     assert stack == roles_stack("iam-run")

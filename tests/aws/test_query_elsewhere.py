@@ -57,7 +57,7 @@ def table(clients: Clients) -> Table:
     return two_days
 
 
-def test_a_day_s_files_hold_what_was_written(table: Table, local_aws: LocalAws) -> None:
+def test_the_files_of_a_day_hold_what_was_written(table: Table, local_aws: LocalAws) -> None:
     """By their names alone, as readers of Hive tables do."""
     names, schema = table.names, schema_of(table.changes())
     files = [f"{day.location}*.parquet" for day in list_partitions(table, names.parquet_table).values()]

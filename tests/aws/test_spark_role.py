@@ -48,7 +48,7 @@ def table(root: Clients) -> Table:
     return table
 
 
-def test_a_conversion_and_a_night_in_the_job_s_role(table: Table) -> None:
+def test_a_conversion_and_a_night_in_the_role_of_the_job(table: Table) -> None:
     need("java")
     fill_first(table)
     convert_due(table, convert_here)

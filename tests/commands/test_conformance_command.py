@@ -82,7 +82,7 @@ def test_ctrl_c_removes_the_created_resources(marked: Marked, tmp_path: Path) ->
     eventually(marked.processes, lambda processes: processes == {})
 
 
-def test_the_emulator_s_tests_run_on_an_account_and_clean_up(local_aws: LocalAws) -> None:
+def test_the_tests_of_local_aws_run_on_an_account_and_clean_up(local_aws: LocalAws) -> None:
     """Here local AWS is the account: a session's resources are removed, and those that an earlier one left."""
     client = connect(local_aws)
     client("kinesis").create_stream(StreamName=f"{PREFIX}left", ShardCount=1)

@@ -87,7 +87,7 @@ def test_only_a_caller_who_may_pass_a_role_hands_it_to_cloudformation(
 
 
 @pytest.mark.parametrize("key_actions", [(), ("kms:GenerateDataKey",), ("kms:GenerateDataKey", "kms:Decrypt")])
-def test_access_to_encrypted_data_needs_the_customer_s_key(
+def test_access_to_encrypted_data_needs_the_key_of_the_customer(
     root: Callable[[str], Any], enforced: LocalAws, key_actions: tuple[str, ...]
 ) -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html

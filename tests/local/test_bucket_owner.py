@@ -52,7 +52,7 @@ def test_a_request_may_expect_an_owner_of_the_bucket(root: Callable[[str], Any],
 
 
 @pytest.mark.parametrize("key", ["aws:ResourceAccount", "s3:ResourceAccount"])
-def test_a_condition_on_the_account_applies_to_the_bucket_s_owner(
+def test_a_condition_on_the_account_applies_to_the_owner_of_the_bucket(
     root: Callable[[str], Any], enforced: LocalAws, foreign: str, key: str
 ) -> None:
     """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-resourceaccount"""

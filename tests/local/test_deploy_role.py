@@ -116,7 +116,7 @@ def test_deleting_a_database_needs_the_right_to_delete_its_content(
     assert deploy(arn) == "DELETE_COMPLETE"
 
 
-def test_the_actions_on_a_stream_s_shards_need_all_resources(
+def test_the_actions_on_the_shards_of_a_stream_need_all_resources(
     root: Callable[[str], Any], enforced: LocalAws, deploy: Deploy, name: str
 ) -> None:
     """https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonkinesis.html"""

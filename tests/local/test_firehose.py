@@ -64,7 +64,7 @@ def test_records_of_an_interval_become_one_gzip_object(client: Client, bucket: s
     assert match[1] == f"{arrived:%Y%m%d}"
 
 
-def test_a_kinesis_record_over_firehose_s_limit_is_not_delivered(
+def test_a_kinesis_record_over_the_limit_of_firehose_is_not_delivered(
     client: Client, bucket: str, name: str, objects: Read
 ) -> None:
     """A record of Firehose has 1,000 KiB at most; one of a Kinesis stream may have 1 MiB.
@@ -231,7 +231,7 @@ def test_an_update_keeps_what_is_buffered(client: Client, bucket: str, name: str
     assert body == b"buffered\n"
 
 
-def test_the_custom_time_zone_is_the_prefix_s(client: Client, bucket: str, name: str, objects: Read) -> None:
+def test_the_custom_time_zone_is_that_of_the_prefix(client: Client, bucket: str, name: str, objects: Read) -> None:
     """Prefixes and names are in UTC, or in the CustomTimeZone.
 
     https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html

@@ -95,7 +95,7 @@ def check(values: dict[str, Any], spec: StackSpec, unknown: frozenset[str] = fro
 
 
 @pytest.mark.parametrize(("environment", "given"), [("dev", {}), ("a-b-c", GIVEN)])
-def test_the_lake_s_stacks(root: Terraform, environment: str, given: dict[str, Any]) -> None:
+def test_stacks_of_the_lake(root: Terraform, environment: str, given: dict[str, Any]) -> None:
     options = LakeOptions.parse(given)
     lake = Lake(environment, ACCOUNT, REGION, **options.place)
     # A plan does not know the deployed lake's outputs, so the forwarder gets them as values.
@@ -126,7 +126,7 @@ def test_the_lake_s_stacks(root: Terraform, environment: str, given: dict[str, A
 
 
 @pytest.mark.parametrize("environment", ["dev", "a-b-c-d-e-f-g-h-"])
-def test_the_tables_stacks(root: Terraform, environment: str) -> None:
+def test_stacks_of_a_table(root: Terraform, environment: str) -> None:
     lake = Lake(environment, ACCOUNT, REGION)
     storage = {"TopicArn": "topic", "FirehoseRoleArn": "role"}
     call = {

@@ -18,7 +18,7 @@ LINES = [line.split() for line in LIST.read_text().splitlines() if not line.star
 PATTERN = r"[a-zA-Z/_]{1,50}"
 
 
-def test_the_list_is_firehose_s() -> None:
+def test_the_list_is_that_of_firehose() -> None:
     """294 zones, two of which do not fit the API's pattern, and UTC.
 
     https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html

@@ -139,7 +139,7 @@ def test_a_day_is_over_once_the_next_one_has_begun_for_good(zone: str, when: dat
     assert 22 <= hours <= 26
 
 
-def test_a_day_is_in_the_lake_s_time_zone() -> None:
+def test_a_day_is_in_the_time_zone_of_the_lake() -> None:
     moment = datetime(2019, 5, 25, 11, 30, tzinfo=UTC)
     days = {zone: Lake("dev", "1", "eu-west-1", time_zone=zone).day_of(moment) for zone in ZONES[:3]}
     assert days == {"UTC": "20190525", "Pacific/Auckland": "20190525", "Pacific/Pago_Pago": "20190525"}

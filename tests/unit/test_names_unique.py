@@ -71,7 +71,7 @@ def test_only_tables_that_setup_refuses_have_names_that_differ_only_in_case(
 
 
 @given(_pairs)
-def test_a_shortened_name_is_never_another_tables_name(pair: tuple[str, str]) -> None:
+def test_a_shortened_name_is_never_the_name_of_another_table(pair: tuple[str, str]) -> None:
     """A table may be named like another one's shortened name: then its own name ends in a hash, too."""
     names = named(pair)
     shortened = names.delivery_stream.removeprefix(f"{names.lake.stream_prefix}-")

@@ -162,7 +162,7 @@ def test_every_grant_on_a_bucket_is_limited_to_the_account(bucket: str) -> None:
             assert owner == (None if before else PSEUDO["AWS::AccountId"]), statement["Sid"]
 
 
-def test_a_user_s_own_bucket_is_not_changed() -> None:
+def test_a_bucket_of_the_user_is_not_changed() -> None:
     """No role can change its properties or reach an object outside of the lake's folders."""
     parameters = {"BucketName": BUCKET}
     changes = {a for a in actions(*POLICIES, **parameters) if a.startswith(("s3:Put", "s3:Delete", "s3:Create"))}

@@ -93,7 +93,9 @@ LAKE = ("Environment", "BucketName", "Prefix", "KmsKeyArn")
 
 
 @pytest.mark.parametrize(("module", "of_the_lake"), [("airflow", ()), ("spark", LAKE), ("redshift", LAKE)])
-def test_modules_for_administrators_have_their_template_s_parameters(module: str, of_the_lake: tuple[str, ...]) -> None:
+def test_modules_for_administrators_have_the_parameters_of_a_template(
+    module: str, of_the_lake: tuple[str, ...]
+) -> None:
     """The parameters of these templates are on no form; those of the lake come with it."""
     variables = blocks(source(module), "variable")
     for parameter, declaration in template(module)["Parameters"].items():

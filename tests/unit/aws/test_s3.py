@@ -159,7 +159,7 @@ def test_a_refused_deletion_says_what_to_do() -> None:
         store.delete_all(["a"])
 
 
-def test_the_time_is_s3s_and_never_later_than_this_machines(store: Store) -> None:
+def test_the_time_is_that_of_s3_and_never_later_than_that_of_this_machine(store: Store) -> None:
     now = datetime.now(UTC)
     assert store.clock(now - timedelta(days=1)) == now - timedelta(days=1)
     assert store.clock(now + timedelta(days=1)) <= now + timedelta(minutes=1)

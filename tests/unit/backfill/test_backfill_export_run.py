@@ -67,7 +67,7 @@ def test_every_item_arrives_once_as_a_snapshot_record(world: World) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "arn:aws:kms:eu-west-1:123456789012:key/one"])
-def test_an_export_is_encrypted_with_the_lake_s_key(world: World, key: str) -> None:
+def test_an_export_is_encrypted_with_the_key_of_the_lake(world: World, key: str) -> None:
     """By default DynamoDB uses S3's own keys, which a bucket's policy may not allow.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ExportTableToPointInTime.html

@@ -104,7 +104,7 @@ def test_another_key_is_refused(deployed: dict[str, str], asked: str, update: bo
         "*",
     ],
 )
-def test_the_key_must_be_in_the_lake_s_account_and_region(arn: str) -> None:
+def test_the_key_must_be_in_the_account_and_region_of_the_lake(arn: str) -> None:
     """https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id-key-ARN"""
     with pytest.raises(SettingsError, match="key of the lake's own account and region"):
         check_key(LAKE, arn)

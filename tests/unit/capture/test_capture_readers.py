@@ -43,7 +43,7 @@ def readers(functions: Lambda) -> tuple[str, ...] | None:
     return other_readers(Clients(lambda _: functions), LAKE, "stream")
 
 
-def test_the_lake_s_own_function_does_not_count_as_another_reader() -> None:
+def test_the_function_of_the_lake_does_not_count_as_another_reader() -> None:
     assert readers(Lambda(["orders", "dynalake-dev-forwarder"], ["dynalake-prod-forwarder", "audit:live"])) == (
         "audit:live",
         "dynalake-prod-forwarder",

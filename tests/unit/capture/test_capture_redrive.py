@@ -347,6 +347,6 @@ def test_a_plan_is_stored_with_the_run(world: World) -> None:
     assert load_plan(Table(world.clients, NAMES), "manual__2019") == plan
 
 
-def test_a_name_that_is_not_a_batch_s_is_refused() -> None:
+def test_a_name_that_is_not_that_of_a_batch_is_refused() -> None:
     with pytest.raises(SettingsError, match="'dynamodb/json/RECEIPTS/x'"):
         NAMES.redriven("dynamodb/json/RECEIPTS/x")

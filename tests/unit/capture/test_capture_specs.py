@@ -55,7 +55,7 @@ def test_the_declared_parameters_are_those_of_the_template(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_every_parameter_is_described_and_a_role_s_name_includes_the_lake(name: str) -> None:
+def test_every_parameter_is_described_and_the_name_of_a_role_includes_the_lake(name: str) -> None:
     template = cfn_yaml.loads((template_folder() / f"{name}.yaml").read_text())
     assert all(parameter.get("Description") for parameter in template["Parameters"].values())
     # Role names are unique in the account, across regions; 64 characters with the longest of both.
@@ -199,7 +199,7 @@ def test_raw_objects_are_kept_for_as_long_as_conversions_list_them() -> None:
     assert [LakeOptions.parse({"raw_retention_days": n}).raw_retention_days for n in (0, 8)] == [0, 8]
 
 
-def test_the_lake_s_location_is_not_among_the_options_parameters() -> None:
+def test_the_location_of_the_lake_is_not_among_the_parameters_of_its_options() -> None:
     options = LakeOptions.parse({"bucket": "mine", "prefix": "lake/raw", "time_zone": "Asia/Tokyo", "memory_mb": 128})
     assert options.place == {"bucket": "mine", "prefix": "lake/raw", "time_zone": "Asia/Tokyo"}
     assert options.storage == {}

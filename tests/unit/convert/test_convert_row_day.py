@@ -24,7 +24,7 @@ def milliseconds(*moment: int) -> int:
     st.integers(milliseconds(1990, 1, 1), milliseconds(2040, 1, 1)),
     st.lists(st.integers(-5 * 86_400_000, 5 * 86_400_000), min_size=1, max_size=30),
 )
-def test_a_row_s_day_is_the_later_of_two_days(name: str, came: int, offsets: list[int]) -> None:
+def test_the_day_of_a_row_is_the_later_of_two_days(name: str, came: int, offsets: list[int]) -> None:
     zone = find_zone(name)
     day = day_of(datetime.fromtimestamp(came / 1000, UTC), zone)
     moments = np.array([came + offset for offset in offsets])

@@ -302,7 +302,7 @@ def test_the_key_of_a_rejected_record_depends_on_its_content() -> None:
         ("Mars/Olympus_Mons", "20190525"),
     ],
 )
-def test_a_rejected_change_is_under_its_day_in_the_lake_s_zone(zone: str, day: str) -> None:
+def test_a_rejected_change_is_under_its_day_in_the_time_zone_of_the_lake(zone: str, day: str) -> None:
     names = Lake("dev", "123456789012", "eu-west-1", prefix="lake/raw", time_zone=zone).table("RECEIPTS")
     key = rejected_object(names, Rejected(0, record(1), "why"))[0]
     assert key.startswith(f"lake/raw-errors/forwarder/RECEIPTS/dt={day}/1-")

@@ -53,7 +53,7 @@ def test_every_price_has_a_description_a_source_and_a_check() -> None:
         assert price["unit"], name
 
 
-def test_the_count_of_alarms_is_the_template_s() -> None:
+def test_the_count_of_alarms_is_that_of_the_template() -> None:
     resources = cfn_yaml.loads(TEMPLATE)["Resources"]
     conditions = {"kinesis": {None, "HasKinesis", "IsKinesis"}, "direct": {None, "HasDirect"}}
     for delivery, own in conditions.items():

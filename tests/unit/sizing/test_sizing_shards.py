@@ -44,7 +44,7 @@ def test_changes_are_derived_from_write_units_and_expired_items() -> None:
     assert (empty.peak, empty.partitions, empty.line_bytes > 1024) == (0, 1, True)
 
 
-def test_the_stream_s_own_volume_counts_if_it_is_larger() -> None:
+def test_the_volume_of_the_stream_counts_if_it_is_larger() -> None:
     """A batch of transactions, for example, costs more units than it has changes; items may exceed the average size."""
     usage = usage_of({"ItemCount": 1, "TableSizeBytes": 100}, {1: 60.0}, {}, 14, {1: 60.0, 2: 60 * 3 * 2**20})
     assert (usage.peak_bytes, needed_shards(usage)) == (3 * 2**20, 5)

@@ -177,7 +177,7 @@ def test_a_recreated_table_is_recognised_by_its_id(state: str) -> None:
     assert (look("first").stream, look("first").read_at) == ("replaced", None)
 
 
-def test_metrics_are_those_of_the_tables_own_delivery() -> None:
+def test_metrics_are_those_of_the_delivery_of_the_table() -> None:
     kinesis, direct = plan_metrics(NAMES, "uuid", "kinesis"), plan_metrics(NAMES, "uuid", "direct")
     assert kinesis["stream_throttled"].value == NAMES.stream
     assert kinesis["firehose_age"].value == NAMES.delivery_stream

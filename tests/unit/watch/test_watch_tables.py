@@ -134,7 +134,7 @@ def test_a_fold_is_due_since_a_check_first_found_it_due(lake: WatchedLake) -> No
     assert lake.look().fold_due_since is None
 
 
-def test_days_wait_according_to_the_tables_own_sort_order(lake: WatchedLake) -> None:
+def test_days_wait_according_to_the_sort_order_of_the_table(lake: WatchedLake) -> None:
     lake.clock.move(seconds=2 * 3600)
     lake.land(lake.day(1), "a", [1])
     lake.run()

@@ -107,7 +107,7 @@ def test_a_text_that_becomes_json_text_gets_another_id() -> None:
     assert [c.comment for c in wider.columns] == ['attribute "PK"', "JSON text", "", ""]
 
 
-def test_the_table_s_own_columns_come_first_and_all_are_optional() -> None:
+def test_own_columns_of_the_table_come_first_and_all_are_optional() -> None:
     iceberg = iceberg_schema(NEW.admit({"userId": observe([{"x": 1}])}), None, 0)
     names = [f.name for f in iceberg.fields]
     assert names[:-2] == ["dt", *METADATA_TYPES, "__other", "__key"]

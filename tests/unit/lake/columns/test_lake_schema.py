@@ -302,7 +302,7 @@ def test_the_known_bounds_of_a_number_may_be_narrower_than_its_type() -> None:
     assert kinds(schema.widen_for(observed)) == ["decimal(38,9)", "string", "struct<x:array<decimal(38,9)>>"]
 
 
-def test_a_decimal_s_bounds_limit_how_far_it_is_widened() -> None:
+def test_the_bounds_of_a_decimal_limit_how_far_it_is_widened() -> None:
     schema = NEW.admit({"n": observe(Decimal("12345678901234567.25"))})
     known = {"n": number_within(decimal(9), Decimal(0), Decimal("12345678901234567.250000000"))}
     wider = schema.widen_for({"n": observe(Decimal("1E-12"))}, numbers=known)

@@ -97,7 +97,7 @@ def test_only_fields_without_an_id_in_the_schema_are_lost(shape: str, data: st.D
     assert rows["d"].to_pylist() == [expected(v, source, target) for v in given_values[start:]]
 
 
-def test_a_column_missing_in_a_file_is_null_or_the_partition_s_value() -> None:
+def test_a_column_missing_in_a_file_is_null_or_the_value_of_the_partition() -> None:
     of = Schema(NestedField(1, "c", LongType()))
     to = Schema(
         NestedField(2, "dt", StringType()), NestedField(1, "c", LongType()), NestedField(3, "l", list_of(HELD, 20))
