@@ -68,9 +68,15 @@ def take_events(table: Table, run: str) -> tuple[CommitEvent, ...]:
         *read_events(state, taken.get(state.uuid, 0), _OF_STATE),
     )
     if events:
-        now = {head.uuid: head.iceberg.metadata.last_sequence_number for head in (changes, state)}
+        now = {head.uuid: _newest(head) for head in (changes, state)}
         table.store.write_json(table.names.events_note, {"run": run, "before": taken, "after": now})
     return events
+
+
+def _newest(head: Head) -> int:
+    """Return the sequence number of the table's newest commit; 0 if there is none."""
+    snapshot = head.iceberg.metadata.current_snapshot()
+    return (snapshot and snapshot.sequence_number) or 0
 
 
 def read_events(head: Head, after: int, kinds: Mapping[str, str]) -> Iterator[CommitEvent]:
