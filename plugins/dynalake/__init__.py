@@ -7,6 +7,7 @@ Each line uses those below it; `docs/architecture.md` draws them.
     operators       forms and tasks
     spark           the same work as a job
     night, watch    one table's night; how fresh, how late and how right the lake is
+    certify         every item of a table compared with the lake
     capture, backfill                    the stream's way into the raw zone; the data that was there before
     sizing          the shards that a table needs, and what it costs
     convert         raw JSON becomes rows

@@ -436,6 +436,19 @@ class TableNames:
         """`{prefix}-state/_/{TABLE}/events.json`: the commits up to which asset events were taken, and by which run."""
         return f"{self.passing_prefix}events.json"
 
+    @property
+    def last_certificate(self) -> str:
+        """`{prefix}-state/_/{TABLE}/certificate.json`: the newest certificate of equality."""
+        return f"{self.passing_prefix}certificate.json"
+
+    def certificate(self, run: str) -> str:
+        """`{prefix}-state/{TABLE}/certificates/{run}.json`: the certificate of a run."""
+        return f"{self.state_prefix}certificates/{run}.json"
+
+    def certifying(self, run: str) -> str:
+        """`{prefix}-state/_/{TABLE}/certifying/{run}.json`: the open doubts of a run."""
+        return f"{self.passing_prefix}certifying/{run}.json"
+
     def redrive_state(self, run: str) -> str:
         """`{prefix}-state/_/{TABLE}/redrive/{run}/`"""
         return f"{self.passing_prefix}redrive/{run}/"

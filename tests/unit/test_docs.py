@@ -22,6 +22,7 @@ from dynalake.options.engine import ENGINE, Engine
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.option import Options, choices_of, default_of, kind_of
 from dynalake.options.runs import (
+    CertifyOptions,
     ConvertOptions,
     NightOptions,
     RedriveOptions,
@@ -75,6 +76,7 @@ def test_no_page_has_a_word_banned_by_the_style_guide(page: Path) -> None:
         ("`dynalake_convert`", (Tables, ConvertOptions, Engine)),
         ("`dynalake_compact`", (Tables, NightOptions, Engine)),
         ("`dynalake_watch`", (Tables, WatchOptions)),
+        ("`dynalake_certify`", (Tables, CertifyOptions)),
         ("`dynalake_redrive`", (RedriveOptions,)),
         ("`dynalake_teardown`", (TeardownOptions,)),
     ],

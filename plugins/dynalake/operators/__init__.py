@@ -4,5 +4,5 @@ parameters      the forms of the DAGs, from their options
 schedules       when the scheduled DAGs run
 task            what every task needs: clients, time limits, mapping, faults, notes
 waits           tasks that wait: for canaries, an export, a job
-setup, backfill, convert_tables, compact, redrive, watch, teardown   the tasks of one DAG each
+setup, backfill, convert_tables, compact, redrive, watch, certify, teardown   the tasks of one DAG each
 """

@@ -25,3 +25,8 @@ def convert_every() -> timedelta:
 def compact_schedule() -> str:
     """Return when `dynalake_compact` runs, as a cron expression."""
     return os.environ.get("DYNALAKE_COMPACT_SCHEDULE") or "0 2 * * *"
+
+
+def certify_schedule() -> str:
+    """Return when `dynalake_certify` runs, as a cron expression."""
+    return os.environ.get("DYNALAKE_CERTIFY_SCHEDULE") or "0 6 * * 0"

@@ -139,6 +139,27 @@ class WatchOptions(Options):
 
 
 @dataclass(frozen=True)
+class CertifyOptions(Options):
+    """How a run of `dynalake_certify` reads the tables."""
+
+    method: str = option(
+        "auto",
+        "Method",
+        "`export`: DynamoDB exports each table to S3, which costs about $0.10 per GB, puts no load on the table, and "
+        "needs point-in-time recovery. `scan`: reads each table within its limit, which uses read capacity. `auto`: "
+        "export if point-in-time recovery is on, otherwise scan. The run's note says what each table cost.",
+        choices=METHODS,
+    )
+    max_read_capacity: int = option(
+        200,
+        "Maximum read capacity (units per second)",
+        "The limit for a scan, and for items that are read again, per table and as DynamoDB counts read units: 200 are "
+        "about 1.6 MB per second. 0: as fast as the table answers.",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True)
 class TeardownOptions(Options):
     """What a run of `dynalake_teardown` waits for, and deletes."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from dynalake.errors import RecordError, cut
@@ -35,7 +36,7 @@ def decode_item(line: str | bytes) -> dict[str, AttributeValue]:
     for key, value in record.items():
         if key not in METADATA:
             name = attribute_name(key)
-            item[name] = _attribute_value(value, path_step(name), unused)
+            item[name] = attribute_value(value, path_step(name), unused)
     if unused:
         path, kind = next(iter(unused.items()))
         raise RecordError(f"{TYPES} says that {_show(path)} is {kind}, but the record has no value there")
@@ -48,8 +49,12 @@ class _Digits(str):
     __slots__ = ()
 
 
-def _attribute_value(value: Any, path: str, types: dict[str, str]) -> AttributeValue:
-    """Return the attribute value behind a JSON value. Take those out of `types` that are at `path` or below it."""
+def attribute_value(value: Any, path: str, types: dict[str, str]) -> AttributeValue:
+    """Return the attribute value behind a JSON value. Take those out of `types` that are at `path` or below it.
+
+    A number is an `int` or a `Decimal`, or text as it stands in a line. Raises `RecordError` where the type at a path
+    does not fit the value there.
+    """
     kind = types.pop(path, "")
     if kind:
         try:
@@ -61,14 +66,14 @@ def _attribute_value(value: Any, path: str, types: dict[str, str]) -> AttributeV
             return {"NULL": True}
         case bool():
             return {"BOOL": value}
-        case _Digits():
+        case _Digits() | int() | Decimal():
             return {"N": str(value)}
         case str():
             return {"S": value}
         case list():
-            return {"L": [_attribute_value(v, f"{path}/{number}", types) for number, v in enumerate(value)]}
+            return {"L": [attribute_value(v, f"{path}/{number}", types) for number, v in enumerate(value)]}
         case _:
-            return {"M": {name: _attribute_value(v, path + path_step(name), types) for name, v in value.items()}}
+            return {"M": {name: attribute_value(v, path + path_step(name), types) for name, v in value.items()}}
 
 
 def _text(value: Any) -> str:
@@ -78,7 +83,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    if type(value) is not _Digits:
+    if type(value) not in (_Digits, int, Decimal):
         raise TypeError
     return str(value)
 

@@ -57,7 +57,7 @@ class FakeExports(FakeTable):
     def update_continuous_backups(self, TableName: str, PointInTimeRecoverySpecification: dict[str, bool]) -> None:
         self.recovery = PointInTimeRecoverySpecification["PointInTimeRecoveryEnabled"]
 
-    def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:
+    def batch_get_item(self, RequestItems: dict[str, Any], ReturnConsumedCapacity: str) -> dict[str, Any]:
         """Return the first key's item, and leave the others unprocessed."""
         ((name, keys),) = RequestItems.items()
         now, later = keys["Keys"][:1], keys["Keys"][1:]

@@ -67,7 +67,7 @@ def convert_group(
     items: Iterator[Any] = lines
     if plan.window is None:
         step = Step(plan, key, snapshot_encoder(plan.read_at_ms), grouped.exported_at)
-        items = (_item(*line) for line in lines)
+        items = (exported_item(*line) for line in lines)
     else:
         numbers_wanted = wanted_numbers(key, read_files(table, groups[segment]))
         encode = change_encoder(key, look_up(table, key, numbers_wanted))
@@ -156,7 +156,8 @@ def _fetch(table: Table, file: DataFile, copy: IO[bytes]) -> None:
     copy.seek(0)
 
 
-def _item(file: DataFile, number: int, line: dict[str, Any]) -> Item:
+def exported_item(file: DataFile, number: int, line: dict[str, Any]) -> Item:
+    """Return the item of a line of a full export. Raise `RecordError` where it has none."""
     item = line.get("Item")
     if not isinstance(item, dict):
         raise RecordError(

@@ -64,36 +64,44 @@ def read_segment(
 
 
 def find_items(table: Table, keys: Sequence[Mapping[str, Any]], pace: Pace | None = None) -> list[Mapping[str, Any]]:
-    """Return the keys that the table holds now, by a strongly consistent read. Wait while DynamoDB throttles.
+    """Return the keys that the table holds now, by a strongly consistent read. Wait while DynamoDB throttles."""
+    attributes = {f"#{n}": name for n, name in enumerate(keys[0])} if keys else {}
+    only = {"ProjectionExpression": ", ".join(attributes), "ExpressionAttributeNames": attributes}
+    return list(_get_items(table, keys, pace or Pace(lambda: 0.0), only))
+
+
+def read_items(table: Table, keys: Sequence[Mapping[str, Any]], pace: Pace) -> Iterator[Mapping[str, Any]]:
+    """Yield the items of these keys that the table holds now, as `find_items` does; their order is any."""
+    return _get_items(table, keys, pace, {})
+
+
+def _get_items(
+    table: Table, keys: Sequence[Mapping[str, Any]], pace: Pace, more: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield what DynamoDB answers, a hundred keys per call. `more`: further parts of the request.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
     """
     names = table.names
-    pace = pace or Pace(lambda: 0.0)
-    items: list[Mapping[str, Any]] = []
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         pending: Any = keys[start : start + _KEYS_AT_ONCE]
         while pending:
-            attributes = {f"#{n}": name for n, name in enumerate(pending[0])}
-            request: Any = {
-                "Keys": pending,
-                "ConsistentRead": True,
-                "ProjectionExpression": ", ".join(attributes),
-                "ExpressionAttributeNames": attributes,
-            }
+            request: Any = {"Keys": pending, "ConsistentRead": True, **more}
             answer: Any = {"UnprocessedKeys": {names.table: request}}
+            pace.wait()
             try:
                 with explain_missing(table.clients, names.table):
-                    answer = table.clients.dynamodb.batch_get_item(RequestItems={names.table: request})
-                pace.consumed(0.0, 0)
+                    answer = table.clients.dynamodb.batch_get_item(
+                        RequestItems={names.table: request}, ReturnConsumedCapacity="TOTAL"
+                    )
+                pace.consumed(sum(c.get("CapacityUnits", 0.0) for c in answer.get("ConsumedCapacity", ())), 0)
             except Exception as error:
                 if not is_throttled(error):
                     raise
-            items += answer.get("Responses", {}).get(names.table, [])
+            yield from answer.get("Responses", {}).get(names.table, [])
             pending = answer.get("UnprocessedKeys", {}).get(names.table, {}).get("Keys", [])
             if pending:
                 pace.back_off()
-    return items
 
 
 def _read_page(table: Table, request: dict[str, Any], pace: Pace) -> ScanOutputTypeDef:

@@ -67,6 +67,12 @@ SETUP_RUN = timedelta(hours=12)
 BACKFILL_RUN = timedelta(days=7)
 """Limit of a run: the wait for an export and its conversion, or a scan at a low read capacity, with retries."""
 
+SETTLE = timedelta(hours=12)
+"""Limit of the wait for changes that a certificate waits for, which usually takes twice the freshness target."""
+
+CERTIFY_RUN = timedelta(days=6)
+"""Limit of a run, which ends before the next week's: the wait for an export, and a comparison of a day with retries."""
+
 REDRIVE_RUN = timedelta(days=2)
 """Limit of a run: chunks have 64 MB, and rarely take hours in total."""
 

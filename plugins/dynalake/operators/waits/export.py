@@ -19,6 +19,9 @@ except ImportError:  # Airflow 3.1
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from dynalake.backfill.export.manifest import Groups
+    from dynalake.lake.catalog.table import Table
+
 POLL_SECONDS = 5
 
 
@@ -30,25 +33,32 @@ class ExportTable(BaseOperator):
 
     longest_wait = limits.EXPORT
 
-    def execute(self, context: Context) -> list[int]:
+    def execute(self, context: Context) -> Any:
         return self._export()
 
-    def resume(self, context: Context, event: dict[str, Any]) -> list[int]:
+    def resume(self, context: Context, event: dict[str, Any]) -> Any:
         """Continue after the export is done or has failed, or the triggerer gave up on it."""
         return self._export(event)
 
     @guarded
-    def _export(self, event: dict[str, Any] | None = None) -> list[int]:
-        from dynalake.backfill.export.export import check_exports, request_exports
-        from dynalake.backfill.export.manifest import find_groups, store_groups
+    def _export(self, event: dict[str, Any] | None = None) -> Any:
         from dynalake.backfill.plan.run import load_plan, run_name
-        from dynalake.errors import NotReadyError
 
         if requested(BackfillOptions).dry_run:
             raise AirflowSkipException("Only an estimate was requested")
         table = run_table()
         if load_plan(table, run_name(run_id())).method != "export":
             raise AirflowSkipException("The run scans the table")
+        groups = self.wait_for_groups(table, event)
+        say(f"{groups.items:,} items in {groups.count:,} files, read by {len(groups.groups):,} tasks")
+        return list(range(len(groups.groups)))
+
+    def wait_for_groups(self, table: Table, event: dict[str, Any] | None) -> Groups:
+        """Return the files of the run's export, which is requested once, or wait for it without a worker."""
+        from dynalake.backfill.export.export import check_exports, request_exports
+        from dynalake.backfill.export.manifest import find_groups, store_groups
+        from dynalake.errors import NotReadyError
+
         groups = find_groups(table, run=run_id())
         if groups is None:
             exports = request_exports(table, run=run_id())
@@ -63,8 +73,7 @@ class ExportTable(BaseOperator):
                 say(waiting)
                 self._wait_for(waiting.ids["export"])
             groups = store_groups(table, finished, run=run_id())
-        say(f"{groups.items:,} items in {groups.count:,} files, read by {len(groups.groups):,} tasks")
-        return list(range(len(groups.groups)))
+        return groups
 
     def _wait_for(self, export_arn: str) -> None:
         from dynalake.operators.waits.triggers import ExportTrigger
