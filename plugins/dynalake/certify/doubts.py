@@ -105,7 +105,8 @@ def _name(
         of_key = rows.get(doubt.key, [])
         last = max(of_key, key=lambda row: row.version.order, default=None)
         kind = kind_of(doubt.image, None if last is None else last.version.image)
-        item, attributes = found.get(doubt.key), ()
+        item = found.get(doubt.key)
+        attributes: tuple[str, ...] = ()
         if last is not None and item is not None and last.version.image is not None:
             attributes = tuple(cut(name) for name in differing(item, last.item))
         named.append(Difference(show_key(key_attributes(key, doubt.key), key.names), kind, attributes))

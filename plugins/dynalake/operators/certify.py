@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import PokeReturnValue, XComArg, get_current_context, task
+from airflow.sdk import PokeReturnValue, XComArg
 
 from dynalake.errors import NotReadyError
 from dynalake.operators.task import limits
@@ -19,13 +19,13 @@ from dynalake.operators.task.session import (
     table_list,
     tell,
 )
+from dynalake.operators.task.step import LABEL, label, step, wait
 from dynalake.operators.waits.export import ExportTable
 from dynalake.options.backfill import BackfillOptions
 from dynalake.options.runs import CertifyOptions
 
 
-@task
-@guarded
+@step
 def tables() -> list[str]:
     """Returns the tables of this run."""
     return table_list(clients())
@@ -33,9 +33,7 @@ def tables() -> list[str]:
 
 def read_each(tables: XComArg) -> XComArg:
     """Return one mapped task for each table, which waits for its export."""
-    tasks = ExportToCompare.partial(
-        task_id="export", map_index_template="{{ table_label }}", execution_timeout=limits.TASK
-    )
+    tasks = ExportToCompare.partial(task_id="export", map_index_template=LABEL, execution_timeout=limits.TASK)
     return XComArg(tasks.expand(table=tables))
 
 
@@ -53,7 +51,7 @@ class ExportToCompare(ExportTable):
         from dynalake.backfill.plan.run import plan_backfill
         from dynalake.lake.tables.identity import table_id_of
 
-        get_current_context()["table_label"] = self.table  # type: ignore[typeddict-unknown-key]
+        label(self.table)
         table, options = named_table(self.table), requested(CertifyOptions)
         reading = BackfillOptions(
             method=options.method, max_read_capacity=options.max_read_capacity, updated_at_attribute=""
@@ -66,14 +64,13 @@ class ExportToCompare(ExportTable):
         return self.table
 
 
-@task(map_index_template="{{ table_label }}", execution_timeout=limits.SCAN)
-@guarded
+@step(map_index_template=LABEL, execution_timeout=limits.SCAN)
 def compare(name: str) -> str:
     """Compares every item with the lake, and keeps those in doubt. Returns the table."""
     from dynalake.backfill.export.export import remove_exports
     from dynalake.certify.compare import compare_items
 
-    get_current_context()["table_label"] = name  # type: ignore[typeddict-unknown-key]
+    label(name)
     table = named_table(name)
     comparison = compare_items(table, run=run_id(), say=say)
     remove_exports(table, run=run_id())
@@ -81,14 +78,12 @@ def compare(name: str) -> str:
     return name
 
 
-@task.sensor(
-    mode="reschedule",
+@wait(
+    map_index_template=LABEL,
     poke_interval=300,
     timeout=limits.SETTLE.total_seconds(),
     execution_timeout=limits.TASK,
-    map_index_template="{{ table_label }}",
 )
-@guarded
 def settle(name: str) -> PokeReturnValue:
     """Waits until the lake shows what DynamoDB showed of the items in doubt, or had time enough to."""
     from dynalake.capture.lake.registry import load_settings
@@ -96,7 +91,7 @@ def settle(name: str) -> PokeReturnValue:
     from dynalake.watch.judge import is_in_time
     from dynalake.watch.status import load_status
 
-    get_current_context()["table_label"] = name  # type: ignore[typeddict-unknown-key]
+    label(name)
     table = named_table(name)
     status = load_status(table)
     late = (
@@ -117,15 +112,15 @@ def settle(name: str) -> PokeReturnValue:
 
 
 # A table that could not be compared must not hide the others.
-@task(trigger_rule="all_done")
-@guarded
+@step(trigger_rule="all_done")
 def report(tables: list[str] | None) -> None:
     """Writes the certificates into the run's note; fails if an item differs, or a table was not compared."""
     from dynalake.backfill.plan.run import run_name
     from dynalake.certify.certificate import check_certificates, find_certificate
 
     found = {name: find_certificate(named_table(name), run_name(run_id())) for name in tables or ()}
-    lines = [c.note() if c is not None else f"{name}: not compared" for name, c in found.items()]
-    if lines:
-        tell("\n".join(lines))
+    # Airflow cuts a long note.
+    certificates = sorted((c for c in found.values() if c is not None), key=lambda c: c.equal)
+    if certificates:
+        tell("\n".join(certificate.note() for certificate in certificates))
     check_certificates(found)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynalake.backfill.export.numbers import item_key
-from dynalake.certify.canonical import differing, digest
+from dynalake.certify.canonical import canonical, differing, digest
 from dynalake.certify.versions import Row, item_rows
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.raw_batch import read_batch
@@ -71,3 +71,40 @@ def test_the_lake_has_the_digest_of_dynamodb(kind: str, compiled: bool, items: l
     assert [row.version.image for row in rows] == [digest(item) for item in keyed]
     assert [row.key for row in rows] == [item_key(KEYS[kind], item) for item in keyed]
     assert [differing(item, row.item) for item, row in zip(keyed, rows, strict=True)] == [()] * len(rows)
+
+
+def test_equal_values_have_one_text_and_others_another() -> None:
+    """Numbers by value, sets and maps in any order, binary in both forms; null in a map is a missing name."""
+    equal: list[list[Any]] = [
+        [{"N": "100"}, {"N": "1E2"}, {"N": "1.00e+2"}],
+        [{"N": "0"}, {"N": "-0"}, {"N": "0.00"}, {"N": "0E-130"}],
+        [{"N": "1.00000000000000000000000000000000000001"}],
+        [{"N": "1.00000000000000000000000000000000000002"}],
+        [{"S": "100"}],
+        [{"B": b"100"}, {"B": "MTAw"}],
+        [{"S": "MTAw"}],
+        [{"S": "b:MTAw"}],
+        [{"NS": ["1", "2E1"]}, {"NS": ["20", "1.0"]}],
+        [{"SS": ["1", "20"]}, {"SS": ["20", "1"]}],
+        [{"BS": [b"1", b"2"]}, {"BS": ["Mg==", "MQ=="]}],
+        [{"L": [{"S": "1"}, {"S": "20"}]}],
+        [{"L": [{"S": "20"}, {"S": "1"}]}],
+        [{"L": [{"S": "20"}, {"NULL": True}, {"S": "1"}]}],
+        [{"L": []}],
+        [{"M": {}}, {"M": {"a": {"NULL": True}}}],
+        [{"M": {"a": {"S": "x"}, "b": {"BOOL": True}}}, {"M": {"b": {"BOOL": True}, "a": {"S": "x"}}}],
+        [{"M": {"a": {"S": 'x","b":true'}}}],
+        [{"BOOL": True}],
+        [{"BOOL": False}],
+        [{"S": "true"}],
+    ]
+    texts = [{canonical(value) for value in values} for values in equal]
+    assert [len(of_one) for of_one in texts] == [1] * len(equal)
+    assert len(set.union(*texts)) == len(equal)
+
+
+def test_the_names_of_attributes_that_differ() -> None:
+    one = {"id": {"S": "a"}, "n": {"N": "1"}, "gone": {"S": "x"}, "null": {"NULL": True}}
+    other = {"id": {"S": "a"}, "n": {"N": "1.0"}, "new": {"S": "x"}}
+    assert differing(one, other) == ("gone", "new")
+    assert digest({"n": {"N": "1.0"}, "id": {"S": "a"}}) == digest({"id": {"S": "a"}, "n": {"N": "1"}})

@@ -31,7 +31,7 @@ class _Step:
     def __call__(self, function: None = None, /, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
     def __call__(self, function: Callable[P, R] | None = None, /, **options: Any) -> Any:
         def decorate(function: Callable[P, R]) -> Task[P, R]:
-            return self._decorator(**self._options, **options)(guarded(function))
+            return self._decorator(**self._options | options)(guarded(function))
 
         return decorate if function is None else decorate(function)
 
