@@ -30,7 +30,7 @@ from dynalake.backfill.export.manifest import store_groups
 from dynalake.backfill.plan.run import plan_backfill
 from dynalake.backfill.scan.scan import scan_segment
 from dynalake.certify.compare import compare_items
-from dynalake.certify.doubts import settle
+from dynalake.certify.doubts import settle_doubts
 from dynalake.convert.batch import convert_batch
 from dynalake.convert.snapshot import plan_snapshot, show_snapshot
 from dynalake.errors import NotReadyError
@@ -96,7 +96,7 @@ def certify(method: str) -> Callable[[Meter, Path], Row]:
                     time.sleep(1)
         with meter:
             compare_items(table, run=name)
-            certificate = settle(table, run=name, target_minutes=0)
+            certificate = settle_doubts(table, run=name, target_minutes=0)
         meter.mark_peak()
         if not certificate.equal or certificate.items != ITEMS:
             raise BenchmarkError(json.dumps(certificate.to_json()))

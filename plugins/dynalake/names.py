@@ -445,9 +445,10 @@ class TableNames:
         """`{prefix}-state/{TABLE}/certificates/{run}.json`: the certificate of a run."""
         return f"{self.state_prefix}certificates/{run}.json"
 
-    def certifying(self, run: str) -> str:
-        """`{prefix}-state/_/{TABLE}/certifying/{run}.json`: the open doubts of a run."""
-        return f"{self.passing_prefix}certifying/{run}.json"
+    @property
+    def certification(self) -> str:
+        """`{prefix}-state/_/{TABLE}/certification.json`: the items in doubt of the last run that compares all."""
+        return f"{self.passing_prefix}certification.json"
 
     def redrive_state(self, run: str) -> str:
         """`{prefix}-state/_/{TABLE}/redrive/{run}/`"""

@@ -17,7 +17,8 @@ from dynalake.backfill.scan.scan import scan_segment
 from dynalake.certify import compare
 from dynalake.certify.certificate import Certificate, check_certificates, load_certificate
 from dynalake.certify.compare import compare_items
-from dynalake.certify.doubts import settle
+from dynalake.certify.doubts import settle_doubts
+from dynalake.certify.versions import SKEW_MS
 from dynalake.errors import AlarmError, NotReadyError
 from dynalake.lake.catalog.clock import now_ms
 from dynalake.lake.catalog.table import Table
@@ -60,7 +61,7 @@ def compared(table: Table, method: str, run: str = "certify") -> None:
 def certified(table: Table, method: str) -> Certificate:
     """Run `dynalake_certify`, without patience for changes that have not landed."""
     compared(table, method)
-    return settle(table, run="certify", target_minutes=0)
+    return settle_doubts(table, run="certify", target_minutes=0)
 
 
 def items_of(table: Table) -> list[Item]:
@@ -68,9 +69,9 @@ def items_of(table: Table) -> list[Item]:
     return sorted((item for page in pages for item in page["Items"]), key=lambda item: str(item["receiptId"]))
 
 
-def change(table: Table, item: Item, sequence: int, operation: str = "MODIFY") -> None:
-    """Let a change of an item land in the lake, made now, and convert it."""
-    line = encode_change(item, operation=operation, sequence_number=str(sequence), event_time=now_ms())
+def change(table: Table, item: Item, sequence: int, operation: str = "MODIFY", *, ago: int = 0) -> None:
+    """Let a change of an item, made some milliseconds ago, land in the lake, and convert it."""
+    line = encode_change(item, operation=operation, sequence_number=str(sequence), event_time=now_ms() - ago)
     day = table.names.lake.day_of(datetime.now(UTC))
     table.store.write(f"{table.names.raw_day(day)}{operation}-{sequence}.gz", gzip.compress(f"{line}\n".encode()))
     assert convert(table) is not None
@@ -93,7 +94,7 @@ def test_a_lake_that_is_right_has_no_differences(table: Table, method: str) -> N
     check_certificates({table.names.table: certificate})
     fold(table, now_ms())
     compared(table, method, "again")
-    assert settle(table, run="again", target_minutes=0).equal
+    assert settle_doubts(table, run="again", target_minutes=0).equal
 
 
 @pytest.mark.parametrize("method", ["scan", "export"])
@@ -103,15 +104,15 @@ def test_every_difference_is_named_by_key(table: Table, method: str) -> None:
     table.clients.dynamodb.put_item(TableName=table.names.table, Item={**lost, "lost": {"S": "never landed"}})
     digits = flipped["total"]["N"]
     other = digits[:-1] + str((int(digits[-1]) + 1) % 10)
-    change(table, {**flipped, "total": {"N": other}}, 1)
+    change(table, {**flipped, "total": {"N": other}}, 1, ago=2 * SKEW_MS)
     table.clients.dynamodb.delete_item(TableName=table.names.table, Key={"receiptId": removed["receiptId"]})
     table.clients.dynamodb.put_item(TableName=table.names.table, Item={**lost, "receiptId": {"S": "new\n" * 99}})
     compared(table, method)
     with pytest.raises(NotReadyError, match="4 of 4 items that were read again differ so far"):
-        settle(table, run="certify", target_minutes=15)
+        settle_doubts(table, run="certify", target_minutes=15)
     with pytest.raises(NotReadyError):
-        settle(table, run="certify", target_minutes=0, conclude=False)
-    certificate = settle(table, run="certify", target_minutes=0)
+        settle_doubts(table, run="certify", target_minutes=0, conclude=False)
+    certificate = settle_doubts(table, run="certify", target_minutes=0)
     assert (certificate.missing, certificate.extra, certificate.different) == (1, 1, 2)
     assert certificate.differences == 4
     keys = {d.key: (d.kind, d.attributes) for d in certificate.named}
@@ -141,15 +142,15 @@ def test_items_that_change_in_the_meantime_do_not_differ(table: Table) -> None:
     compared(table, "scan")
     put(TableName=name, Item={**second, "version": {"N": "2"}})
     with pytest.raises(NotReadyError, match="3 of 3"):
-        settle(table, run="certify", target_minutes=15)
+        settle_doubts(table, run="certify", target_minutes=15)
     put(TableName=name, Item={**second, "version": {"N": "3"}})
     change(table, {**first, "version": {"N": "1"}}, 1)
     with pytest.raises(NotReadyError, match="2 of 3"):
-        settle(table, run="certify", target_minutes=15)
+        settle_doubts(table, run="certify", target_minutes=15)
     for sequence in (2, 3, 4):
         change(table, {**second, "version": {"N": str(sequence - 1)}}, sequence)
     change(table, third, 5, "REMOVE")
-    certificate = settle(table, run="certify", target_minutes=15)
+    certificate = settle_doubts(table, run="certify", target_minutes=15)
     assert certificate.equal
     assert certificate.reread == 3
 
@@ -165,7 +166,7 @@ def test_too_many_doubts_are_counted_and_not_read_again(table: Table, monkeypatc
     said: list[str] = []
     compare_items(table, run="certify", sleep=waits.append, say=said.append)
     assert waits == [compare.PAUSE_SECONDS] * (compare.ATTEMPTS - 1)
-    certificate = settle(table, run="certify", target_minutes=0)
+    certificate = settle_doubts(table, run="certify", target_minutes=0)
     assert (certificate.different, certificate.unread, certificate.reread, len(certificate.named)) == (5, 3, 2, 2)
     assert "3 too many to read again" in certificate.note()
 

@@ -43,6 +43,7 @@ from tests.support.aws.iam_run import (
     ACCOUNT,
     Secured,
     back_fill,
+    certify,
     deploy_roles,
     policies_of,
     read_as_redshift,
@@ -282,6 +283,7 @@ def run(secured: Secured) -> None:
         assert comparison.equal == comparison.compared > 0
         back_fill(dag, names, "run")
         assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 60
+        assert certify(dag, names)
         if secured.spectrum is None:
             secured.spectrum = redshift_role(secured)
         # Parquet rows only: the raw objects have a change as often as it arrived.

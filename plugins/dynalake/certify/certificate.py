@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dynalake.certify.comparison import DIFFERENT, EXTRA, MISSING, Comparison
+from dynalake.certify.certification import DIFFERENT, EXTRA, MISSING, Certification
 from dynalake.errors import AlarmError
 from dynalake.lake.catalog.table import Table
 
@@ -58,7 +58,7 @@ class Certificate:
     @classmethod
     def of(
         cls,
-        comparison: Comparison,
+        certification: Certification,
         kinds: Mapping[str, int],
         named: tuple[Difference, ...],
         dollars: float,
@@ -66,18 +66,18 @@ class Certificate:
     ) -> Certificate:
         """Return the certificate of a comparison with so many differences of each kind."""
         return cls(
-            table=comparison.table,
-            run=comparison.run,
-            method=comparison.method,
-            as_of=comparison.since,
+            table=certification.table,
+            run=certification.run,
+            method=certification.method,
+            as_of=certification.since,
             finished_at=finished_at,
-            items=comparison.items,
-            rows=comparison.rows,
-            reread=comparison.reread,
+            items=certification.items,
+            rows=certification.rows,
+            reread=certification.reread,
             missing=kinds.get(MISSING, 0),
             extra=kinds.get(EXTRA, 0),
             different=kinds.get(DIFFERENT, 0),
-            unread=sum(comparison.unread.values()),
+            unread=sum(certification.unread.values()),
             named=named,
             dollars=dollars,
         )

@@ -21,9 +21,15 @@ from dynalake.backfill.plan.run import BackfillPlan, load_plan, run_name
 from dynalake.backfill.source.pace import Pace
 from dynalake.backfill.source.source import describe, read_segment
 from dynalake.certify.canonical import digest
-from dynalake.certify.comparison import Comparison, Doubt, kind_of, load_comparison, save_comparison
-from dynalake.certify.shares import Shares, count_shares
-from dynalake.certify.versions import SKEW_MS, Version, newest, read_versions, shown_since
+from dynalake.certify.certification import (
+    Certification,
+    InDoubt,
+    difference_kind,
+    load_certification,
+    save_certification,
+)
+from dynalake.certify.key_shares import KeyShares, count_shares
+from dynalake.certify.versions import SKEW_MS, ItemVersion, newest, read_versions, shown_since
 from dynalake.lake.catalog.clock import now_ms
 from dynalake.lake.catalog.table import Table
 from dynalake.record.key import ItemKey
@@ -40,14 +46,14 @@ T = TypeVar("T")
 
 
 @dataclass
-class Sums:
+class Tally:
     """The results of shares, added up."""
 
     rows: int = 0
-    doubts: list[Doubt] = field(default_factory=list)
+    doubts: list[InDoubt] = field(default_factory=list)
     unread: Counter[str] = field(default_factory=Counter)
 
-    def add(self, images: Iterable[tuple[Key, str]], versions: Mapping[Key, list[Version]], since: int) -> None:
+    def add(self, images: Iterable[tuple[Key, str]], versions: Mapping[Key, list[ItemVersion]], since: int) -> None:
         """Compare a share of the table's items with the lake's versions of the same keys (pure)."""
         found = set()
         for key, image in images:
@@ -62,9 +68,9 @@ class Sums:
         if image in shown_since(versions, since):
             return
         if len(self.doubts) < MOST_DOUBTS:
-            self.doubts.append(Doubt(key, image))
+            self.doubts.append(InDoubt(key, image))
         else:
-            self.unread[kind_of(image, newest(versions))] += 1
+            self.unread[difference_kind(image, newest(versions))] += 1
 
 
 def compare_items(
@@ -74,49 +80,56 @@ def compare_items(
     say: Callable[[str], None] = lambda line: None,
     clock: Callable[[], int] = now_ms,
     sleep: Callable[[float], None] = time.sleep,
-) -> Comparison:
+) -> Certification:
     """Compare every item of the planned and, if so, exported `run` (the Airflow run id), and store the result.
 
     A run that was compared stays as it is. Needs disk for a line per item, and memory for one share of them. Raises
     `SourceError` for another table than the lake has, and `LedgerError` for a damaged export.
     """
     plan = load_plan(table, run_name(run))
-    if (before := load_comparison(table, plan.run)) is not None:
+    if (before := load_certification(table, plan.run)) is not None:
         return before
     key = ItemKey.of(describe(table, plan.table_id))
     exported_at = load_groups(table, plan.run).exported_at if plan.method == "export" else None
     since = clock() if exported_at is None else exported_at
     count = count_shares(max(plan.estimated_items, sum(f.rows for f in table.items().files())))
     with TemporaryDirectory(prefix="dynalake-certify-") as name:
-        items = Shares(Path(name) / "items", count)
+        items = KeyShares(Path(name) / "items", count)
         for item in _said(_read_items(table, plan), "items read", say):
             items.put(item_key(key, item), digest(item))
         for attempt in range(ATTEMPTS):
-            sums = _compare(table, key, items, Path(name) / f"lake-{attempt}", since - SKEW_MS, count, say)
-            if not sums.unread or attempt == ATTEMPTS - 1:
+            tally = _compare(table, key, items, Path(name) / f"lake-{attempt}", since - SKEW_MS, count, say)
+            if not tally.unread or attempt == ATTEMPTS - 1:
                 break
             say(f"More than {MOST_DOUBTS:,} items differ: the lake is read again once it has more changes")
             sleep(PAUSE_SECONDS)
-    comparison = Comparison(
-        table.names.table, plan.run, plan.method, since, items.entries, sums.rows, tuple(sums.doubts), dict(sums.unread)
+    certification = Certification(
+        table.names.table,
+        plan.run,
+        plan.method,
+        since,
+        items.entries,
+        tally.rows,
+        tuple(tally.doubts),
+        dict(tally.unread),
     )
-    save_comparison(table, comparison)
-    return comparison
+    save_certification(table, certification)
+    return certification
 
 
 def _compare(
-    table: Table, key: ItemKey, items: Shares, directory: Path, since: int, count: int, say: Callable[[str], None]
-) -> Sums:
-    lake, sums = Shares(directory, count), Sums()
+    table: Table, key: ItemKey, items: KeyShares, directory: Path, since: int, count: int, say: Callable[[str], None]
+) -> Tally:
+    lake, tally = KeyShares(directory, count), Tally()
     for row in _said(read_versions(table, key), "rows of the lake read", say):
         version = row.version
         lake.put(row.key, version.order, version.time, version.operation, version.image)
     for number in range(count):
-        versions: dict[Key, list[Version]] = {}
+        versions: dict[Key, list[ItemVersion]] = {}
         for parts, entry in lake.read(number):
-            versions.setdefault(parts, []).append(Version(*entry))
-        sums.add(((parts, image) for parts, (image,) in items.read(number)), versions, since)
-    return sums
+            versions.setdefault(parts, []).append(ItemVersion(*entry))
+        tally.add(((parts, image) for parts, (image,) in items.read(number)), versions, since)
+    return tally
 
 
 def _read_items(table: Table, plan: BackfillPlan) -> Iterator[Mapping[str, Any]]:

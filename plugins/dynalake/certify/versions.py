@@ -39,10 +39,12 @@ SKEW_MS = 60_000
 """Milliseconds by which a change's time may differ from when DynamoDB showed it: the stream's times are approximate."""
 
 _LAST = 2**63 - 1
+_ROWS = 4096
+"""Rows that are Python objects at once."""
 
 
 @dataclass(frozen=True)
-class Version:
+class ItemVersion:
     """An item after a change: `image` is its digest, None where the change removed it.
 
     `order`: versions of one item come in the order of this text. `time`: of the change, in milliseconds.
@@ -55,21 +57,21 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Row:
+class LakeItem:
     """A row of the lake: its item's key, the item in DynamoDB JSON, and the version."""
 
     key: Key
     item: Mapping[str, AttributeValue]
-    version: Version
+    version: ItemVersion
 
 
-def newest(versions: Iterable[Version]) -> str | None:
+def newest(versions: Iterable[ItemVersion]) -> str | None:
     """Return the image that the lake shows now; None where it shows no item (pure)."""
     last = max(versions, key=lambda v: v.order, default=None)
     return None if last is None else last.image
 
 
-def shown_since(versions: Sequence[Version], moment: int) -> frozenset[str | None]:
+def shown_since(versions: Sequence[ItemVersion], moment: int) -> frozenset[str | None]:
     """Return every image that the lake shows, or has shown, since `moment` in milliseconds (pure).
 
     These are the version of that moment, and all later ones. None stands for no item: before its first version, where
@@ -83,7 +85,7 @@ def shown_since(versions: Sequence[Version], moment: int) -> frozenset[str | Non
     return frozenset(images)
 
 
-def read_versions(table: Table, key: ItemKey, wanted: Iterable[Key] | None = None) -> Iterator[Row]:
+def read_versions(table: Table, key: ItemKey, wanted: Iterable[Key] | None = None) -> Iterator[LakeItem]:
     """Yield the rows of the state that exist, and all changes after its bound; only of the `wanted` items if given.
 
     Holds a part of a row group in memory. Raises `CatalogError` where the tables are missing or damaged.
@@ -94,19 +96,23 @@ def read_versions(table: Table, key: ItemKey, wanted: Iterable[Key] | None = Non
     folded_to = number(state, FOLDED_TO)
     keys = None if wanted is None else _Wanted.of(schema_of(state), key, wanted)
     for rows in _state_rows(state, keys):
-        yield from item_rows(rows, schema_of(state), key, after_state=False)
+        yield from lake_items(rows, schema_of(state), key, after_state=False)
     later = open_files(changes, folded_to, table.names.lake)
     for rows in rows_between(changes, later, folded_to, _LAST):
-        yield from item_rows(rows if keys is None else keys.rows(rows), schema_of(changes), key, after_state=True)
+        yield from lake_items(rows if keys is None else keys.rows(rows), schema_of(changes), key, after_state=True)
 
 
-def item_rows(rows: pa.Table, schema: TableSchema, key: ItemKey, *, after_state: bool) -> Iterator[Row]:
+def lake_items(rows: pa.Table, schema: TableSchema, key: ItemKey, *, after_state: bool) -> Iterator[LakeItem]:
     """Yield the items of rows that have a schema's columns.
 
     A change `after_state`, behind its bound, counts against the row of the state, whatever the numbers of both are: as
     in `{t}_current`.
     """
-    place = "1" if after_state else "0"
+    for start in range(0, rows.num_rows, _ROWS):
+        yield from _lake_items(rows.slice(start, _ROWS), schema, key, "1" if after_state else "0")
+
+
+def _lake_items(rows: pa.Table, schema: TableSchema, key: ItemKey, place: str) -> Iterator[LakeItem]:
     columns = [
         (c.attribute, path_step(c.attribute), json_value(c.type), rows[c.name].to_pylist())
         for c in schema.columns
@@ -123,7 +129,7 @@ def item_rows(rows: pa.Table, schema: TableSchema, key: ItemKey, *, after_state:
         for name, text in other or ():
             item[name] = attribute_value(parse_json(text), path_step(name), types)
         image = None if operation == "REMOVE" else digest(item)
-        yield Row(item_key(key, item), item, Version(f"{place}{sequence}", time, operation, image))
+        yield LakeItem(item_key(key, item), item, ItemVersion(f"{place}{sequence}", time, operation, image))
 
 
 @dataclass(frozen=True)

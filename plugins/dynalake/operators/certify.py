@@ -72,9 +72,9 @@ def compare(name: str) -> str:
 
     label(name)
     table = named_table(name)
-    comparison = compare_items(table, run=run_id(), say=say)
+    certification = compare_items(table, run=run_id(), say=say)
     remove_exports(table, run=run_id())
-    say(f"{comparison.items:,} items compared, {len(comparison.doubts):,} of them are read again")
+    say(f"{certification.items:,} items compared, {len(certification.doubts):,} of them are read again")
     return name
 
 
@@ -87,7 +87,7 @@ def compare(name: str) -> str:
 def settle(name: str) -> PokeReturnValue:
     """Waits until the lake shows what DynamoDB showed of the items in doubt, or had time enough to."""
     from dynalake.capture.lake.registry import load_settings
-    from dynalake.certify.doubts import settle
+    from dynalake.certify.doubts import settle_doubts
     from dynalake.watch.judge import is_in_time
     from dynalake.watch.status import load_status
 
@@ -102,7 +102,7 @@ def settle(name: str) -> PokeReturnValue:
     target = load_settings(table).freshness_alarm_minutes
 
     try:
-        certificate = settle(table, run=run_id(), target_minutes=target, conclude=not late)
+        certificate = settle_doubts(table, run=run_id(), target_minutes=target, conclude=not late)
     except NotReadyError as waiting:
         say(waiting)
         return PokeReturnValue(is_done=False)

@@ -31,6 +31,8 @@ from dynalake.capture.stacks.package import build_package, place_code
 from dynalake.capture.stacks.specs import forwarder_spec, storage_spec
 from dynalake.capture.stacks.stacks import apply_stack, plan_stack
 from dynalake.capture.table_stack import TableStack
+from dynalake.certify.compare import compare_items
+from dynalake.certify.doubts import settle_doubts
 from dynalake.convert.finish import convert_due
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.lake.catalog.table import Table
@@ -284,6 +286,19 @@ def watch(dag: Clients, names: TableNames, now: datetime) -> TableStatus:
     assert publish_alert(dag, names.lake, [late], now) is None
     assert load_overview(dag, names.lake) is not None
     return status
+
+
+def certify(dag: Clients, names: TableNames) -> bool:
+    """Compare every item with the lake by each method, in the DAGs' role; return whether all are equal."""
+    table, runs = Table(dag, names), {"certify-export": "export", "certify-scan": "scan"}
+    for run, method in runs.items():
+        plan_backfill(table, run, BackfillOptions(method=method))
+    exports = request_exports(table, run="certify-export")
+    store_groups(table, patiently(lambda: check_exports(table, exports)), run="certify-export")
+    for run in runs:
+        compare_items(table, run=run)
+    remove_exports(table, run="certify-export")
+    return all(settle_doubts(table, run=run, target_minutes=0).equal for run in runs)
 
 
 def policies_of(root: Clients, role: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dynalake.backfill.export.numbers import item_key
 from dynalake.certify.canonical import canonical, differing, digest
-from dynalake.certify.versions import Row, item_rows
+from dynalake.certify.versions import LakeItem, lake_items
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.read.raw_batch import read_batch
 from dynalake.lake.catalog.table import Table
@@ -36,7 +36,7 @@ KEYS = {
 IDS: dict[str, Any] = {"S": "item {}", "N": "{}.50", "B": "item {}"}
 
 
-def converted(items: Sequence[dict[str, Any]], key: ItemKey, *, compiled: bool) -> list[Row]:
+def converted(items: Sequence[dict[str, Any]], key: ItemKey, *, compiled: bool) -> list[LakeItem]:
     """Return the items as the lake has them, in the order of their changes: through encoder, reader and columns."""
     lines = [
         encode_change(item, operation="MODIFY", sequence_number=str(number), event_time=number)
@@ -52,7 +52,7 @@ def converted(items: Sequence[dict[str, Any]], key: ItemKey, *, compiled: bool) 
     with TemporaryDirectory() as directory:
         new = TableSchema.of_new_table(key)
         batch = read_batch(table, [Input(raw, etag, len(body))], new, options, Path(directory))
-        rows = [r for t in batch.tables() for r in item_rows(t, batch.schema, key, after_state=True)]
+        rows = [r for t in batch.tables() for r in lake_items(t, batch.schema, key, after_state=True)]
     return sorted(rows, key=lambda row: row.version.time)
 
 

@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynalake.certify.certificate import Certificate, Difference, check_certificates
-from dynalake.certify.compare import Sums
-from dynalake.certify.comparison import Comparison, Doubt, kind_of
-from dynalake.certify.shares import SHARE_ITEMS, Shares, count_shares
-from dynalake.certify.versions import Version, newest, shown_since
+from dynalake.certify.certification import Certification, InDoubt, difference_kind
+from dynalake.certify.compare import Tally
+from dynalake.certify.key_shares import SHARE_ITEMS, KeyShares, count_shares
+from dynalake.certify.versions import ItemVersion, newest, shown_since
 from dynalake.errors import AlarmError
 
 # -- what the lake has shown ---------------------------------------------------------------------------------------
 
 
-def version(sequence: int, time: int, image: str | None, *, first: bool = False, state: bool = False) -> Version:
+def version(sequence: int, time: int, image: str | None, *, first: bool = False, state: bool = False) -> ItemVersion:
     operation = "INSERT" if first else "REMOVE" if image is None else "MODIFY"
-    return Version(f"{0 if state else 1}{sequence:040d}", time, operation, image)
+    return ItemVersion(f"{0 if state else 1}{sequence:040d}", time, operation, image)
 
 
 A, B, GONE, C = version(1, 10, "a", first=True), version(2, 20, "b"), version(3, 30, None), version(4, 40, "c")
@@ -44,15 +44,17 @@ A, B, GONE, C = version(1, 10, "a", first=True), version(2, 20, "b"), version(3,
         ([version(9, 5, "state", state=True), version(2, 20, "b")], 99, {"b"}),
     ],
 )
-def test_what_the_lake_has_shown_since_a_moment(versions: list[Version], moment: int, shown: set[str | None]) -> None:
+def test_what_the_lake_has_shown_since_a_moment(
+    versions: list[ItemVersion], moment: int, shown: set[str | None]
+) -> None:
     assert shown_since(versions, moment) == shown
     assert newest(versions) in shown
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> list[Version]:
+def lives(draw: st.DrawFn) -> list[ItemVersion]:
     """Draw all versions of an item, from its insertion on."""
-    life: list[Version] = []
+    life: list[ItemVersion] = []
     time = 0
     for number in range(draw(st.integers(0, 6))):
         time += draw(st.integers(1, 5))
@@ -62,19 +64,19 @@ def lives(draw: st.DrawFn) -> list[Version]:
     return life
 
 
-def at(life: list[Version], moment: int) -> str | None:
+def at(life: list[ItemVersion], moment: int) -> str | None:
     """Return what DynamoDB showed at a moment."""
     return newest([v for v in life if v.time <= moment])
 
 
 @given(lives(), st.integers(0, 30), st.integers(0, 30))
-def test_a_complete_lake_has_shown_what_dynamodb_showed(life: list[Version], since: int, later: int) -> None:
+def test_a_complete_lake_has_shown_what_dynamodb_showed(life: list[ItemVersion], since: int, later: int) -> None:
     """At any moment from `since` on, whatever has happened to the item before it is compared."""
     assert at(life, since + later) in shown_since(life, since)
 
 
 @given(lives(), st.integers(0, 6))
-def test_a_lake_that_lost_the_last_change_has_not(life: list[Version], ago: int) -> None:
+def test_a_lake_that_lost_the_last_change_has_not(life: list[ItemVersion], ago: int) -> None:
     """Nor one that has another image: the change is older than the comparison."""
     if not life:
         return
@@ -94,7 +96,7 @@ def test_shares_are_as_many_as_bound_the_memory(items: int, shares: int) -> None
 @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3), st.integers())), st.integers(1, 5))
 def test_a_share_has_all_entries_of_its_keys(entries: list[tuple[str, str, int]], count: int) -> None:
     with TemporaryDirectory() as directory:
-        one, other = Shares(Path(directory) / "one", count), Shares(Path(directory) / "other", count)
+        one, other = KeyShares(Path(directory) / "one", count), KeyShares(Path(directory) / "other", count)
         for first, second, value in entries:
             one.put((first, second), value)
             other.put((first, second))
@@ -118,24 +120,24 @@ def test_a_share_compared() -> None:
         "went": [version(1, 1, "a", first=True), version(2, 20, None)],
         "gone": [version(1, 1, "a", first=True), version(2, 2, None)],
     }
-    sums = Sums()
-    sums.add((((key,), image) for key, image in images.items()), {(key,): v for key, v in lake.items()}, 10)
-    assert sums.rows == 6
-    assert sums.doubts == [Doubt(("lost",), "new"), Doubt(("new",), "a"), Doubt(("extra",), None)]
+    tally = Tally()
+    tally.add((((key,), image) for key, image in images.items()), {(key,): v for key, v in lake.items()}, 10)
+    assert tally.rows == 6
+    assert tally.doubts == [InDoubt(("lost",), "new"), InDoubt(("new",), "a"), InDoubt(("extra",), None)]
     kinds = defaultdict(list)
-    for doubt in sums.doubts:
-        kinds[kind_of(doubt.image, newest(lake.get(doubt.key[0], [])))].append(doubt.key[0])
+    for doubt in tally.doubts:
+        kinds[difference_kind(doubt.image, newest(lake.get(doubt.key[0], [])))].append(doubt.key[0])
     assert kinds == {"different": ["lost"], "missing": ["new"], "extra": ["extra"]}
 
 
 # -- the certificate -----------------------------------------------------------------------------------------------
 
-COMPARISON = Comparison("RECEIPTS", "run", "export", 1_558_778_400_000, 412_301_882, 412_301_882, ())
+CERTIFICATION = Certification("RECEIPTS", "run", "export", 1_558_778_400_000, 412_301_882, 412_301_882, ())
 
 
 def certificate(**kinds: int) -> Certificate:
     named = (Difference("id='a'", "different", ("total", "tags")),) if kinds else ()
-    return Certificate.of(COMPARISON, kinds, named, 41.2, 1_558_779_000_000)
+    return Certificate.of(CERTIFICATION, kinds, named, 41.2, 1_558_779_000_000)
 
 
 def test_the_note() -> None:
@@ -161,6 +163,6 @@ def test_a_certificate_is_read_as_it_was_written(stored: Certificate) -> None:
 
 
 def test_a_comparison_is_read_as_it_was_written() -> None:
-    doubts = (Doubt(("a", "1"), "image"), Doubt(("b", "2"), None))
-    stored = Comparison("RECEIPTS", "run", "scan", 1, 2, 3, doubts, {"missing": 4}, 5, 6)
-    assert Comparison.from_json(stored.to_json()) == stored
+    doubts = (InDoubt(("a", "1"), "image"), InDoubt(("b", "2"), None))
+    stored = Certification("RECEIPTS", "run", "scan", 1, 2, 3, doubts, {"missing": 4}, 5, 6)
+    assert Certification.from_json(stored.to_json()) == stored

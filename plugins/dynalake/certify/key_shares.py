@@ -26,7 +26,7 @@ def count_shares(items: int) -> int:
     return min(_MOST, 1 + items // SHARE_ITEMS)
 
 
-class Shares:
+class KeyShares:
     """The shares of one side: `put` all entries, then `read` each share. `entries`: how many were put."""
 
     def __init__(self, directory: Path, count: int) -> None:
