@@ -102,8 +102,8 @@ def _name(table: Table, key: ItemKey, doubts: Sequence[InDoubt], pace: Pace) -> 
     """Return what is told of each difference. The names of attributes are by both items as they are now."""
     items = {item_key(key, item): item for item in _read_table(table, key, doubts, pace)}
     last: dict[Key, LakeItem] = {}
-    for row in _read_lake(table, key, doubts):
-        last[row.key] = max(row, last.get(row.key, row), key=lambda r: r.version.order)
+    for read in _read_lake(table, key, doubts):
+        last[read.key] = max(read, last.get(read.key, read), key=lambda r: r.version.order)
     named = []
     for doubt in doubts:
         item, row = items.get(doubt.key), last.get(doubt.key)

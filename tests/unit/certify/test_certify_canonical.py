@@ -104,7 +104,7 @@ def test_equal_values_have_one_text_and_others_another() -> None:
 
 
 def test_the_names_of_attributes_that_differ() -> None:
-    one = {"id": {"S": "a"}, "n": {"N": "1"}, "gone": {"S": "x"}, "null": {"NULL": True}}
+    one: dict[str, dict[str, Any]] = {"id": {"S": "a"}, "n": {"N": "1"}, "gone": {"S": "x"}, "null": {"NULL": True}}
     other = {"id": {"S": "a"}, "n": {"N": "1.0"}, "new": {"S": "x"}}
     assert differing(one, other) == ("gone", "new")
     assert digest({"n": {"N": "1.0"}, "id": {"S": "a"}}) == digest({"id": {"S": "a"}, "n": {"N": "1"}})
