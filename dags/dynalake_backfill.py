@@ -6,7 +6,7 @@ writes every item as a **SNAPSHOT** change record to **{prefix}/json/{TABLE}/dt=
 written at or after the hand-off time are left out if they have an **updatedAt**: the stream has them. If that is not a
 time, the item is kept and counted, unless "Items whose attribute is not a time" says otherwise.
 
-1. **plan** decides once what is read, and stores it next to the run's files. With "Only estimate" the run ends here.
+1. **plan** decides once what is read, and stores it next to the run's files. In a dry run, the run ends here.
 2. **scan** reads one segment per mapped task; or **export** requests an export from DynamoDB and waits for it without a
    worker, and **convert** reads its files and checks their checksums. A killed task continues at its checkpoint.
 3. **commit** checks that the counts add up (read = kept + filtered) and then makes the run the snapshot, in one call.

@@ -6,8 +6,8 @@ with such changes. There are batches that the event source mapping gave up after
 (**aws/lambda/{mapping}/…**), and single changes that the forwarder could not encode
 (**{prefix}-errors/forwarder/{TABLE}/…**).
 
-1. **list_failed** shows them by stage and reason: the number of batches and changes, the oldest and the newest. With
-   "Only list" it also prints their keys, and the run ends here.
+1. **list_failed** shows them by stage and reason: the number of batches and changes, the oldest and the newest. In
+   a dry run it also prints their keys, and the run ends here.
 2. **replay**, one mapped task per chunk of batches: sends the stored changes through the forwarder, the way they would
    have gone. What the forwarder has stored moves to **{prefix}-errors/done/{TABLE}/**; the rest stays where it is.
 3. **report** adds up the results. The run fails if something still cannot pass, such as a record without an image, and

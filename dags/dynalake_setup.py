@@ -1,9 +1,12 @@
 """
-### Sets up the pipeline of one DynamoDB table, and proves that it works
+### Sets up the pipeline of a DynamoDB table, and proves that it works
+
+If the run names several tables, or a pattern or a tag, **choose_tables** starts a run for each of them, with the same
+parameters, and this run ends. Otherwise:
 
 1. **check_source**: the AWS connection, the names, the settings, the table and its stream. Whatever is wrong stops the
    run here, before anything is made.
-2. **plan**: what CloudFormation is going to change. With "Only show the plan" the run ends here.
+2. **plan**: what CloudFormation is going to change. In a dry run, the run ends here.
 3. **deploy**: the storage's, the forwarder's and the table's stacks (named **dynalake-{environment}-…**), by change
    sets; a stack that is as it should be stays as it is. The table's stream is not read yet.
 4. **prove**: the streams are active, and a canary of every shard has arrived in S3. Only then can nothing be lost.
@@ -32,20 +35,27 @@ from dynalake.operators.task import limits
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.runs import SetupOptions
 from dynalake.options.settings import TableSettings
-from dynalake.options.where import OneTable, Where
+from dynalake.options.where import NewTables, Where
 
 with DAG(
     dag_id="dynalake_setup",
     dag_display_name="dynalake · setup",
-    description="Deploys and proves the pipeline of one DynamoDB table",
+    description="Deploys and proves the pipeline of a DynamoDB table",
     doc_md=__doc__,
     schedule=None,
     catchup=False,
-    params=form(OneTable, SetupOptions, Where, TableSettings, LakeOptions),
+    params=form(NewTables, SetupOptions, Where, TableSettings, LakeOptions),
     tags=["dynalake"],
     dagrun_timeout=limits.SETUP_RUN,
     default_args={"retries": 3, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.TASK},
 ):
+    runs = setup.choose_tables()
+    set_up_each = TriggerDagRunOperator.partial(
+        task_id="set_up_each",
+        trigger_dag_id="dynalake_setup",
+        map_index_template="{{ task.conf.table }}",
+        skip_when_already_exists=True,
+    ).expand_kwargs(runs)
     source = setup.check_source()
     planned = setup.plan(source)
     with TaskGroup("deploy", tooltip="The CloudFormation stacks"):
@@ -76,6 +86,7 @@ with DAG(
         },
         skip_when_already_exists=True,
     )
+    chain(runs, [set_up_each, source])
     chain(planned, storage)
     chain(delivery, streams)
     chain(proven, table, reading, [registered, former])

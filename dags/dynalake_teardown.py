@@ -1,7 +1,8 @@
 """
 ### Removes the pipeline of one DynamoDB table
 
-1. **check**: checks the table and the typed confirmation, and shows what goes and what stays.
+1. **check**: checks the table and the typed confirmation, and shows what goes and what stays. In a dry run, it also
+   counts the objects and their bytes, and the run ends here.
 2. **drain**: disables the mapping and waits until nothing moves, which takes some minutes. Then it sends a canary into
    every shard, behind everything under way, and waits for it in S3. Turn "Wait for delivery" off to skip both waits for
    a pipeline that can no longer deliver.

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from dynalake.capture.failed.redrive import plan_redrive
 from dynalake.capture.failed.replay import replay_chunk
 from dynalake.capture.lake.bucket import creates_bucket
+from dynalake.capture.source.choose import choose_tables
 from dynalake.capture.source.source import check_source
 from dynalake.capture.stacks.change_sets import Deployed, create_change_set, delete_change_set
 from dynalake.capture.stacks.specs import storage_spec, table_spec
@@ -137,6 +138,7 @@ WILDCARDS = {
     "Readers": "lambda:ListEventSourceMappings has no resource",
     "ListTableStreams": "dynamodb:ListStreams has no resource",
     "ListTables": "dynamodb:ListTables has no resource",
+    "TaggedTables": "tag:GetResources has no resource",
     "Metrics": "cloudwatch:GetMetricData has no resource",
     "Mappings": "a mapping has no name before it exists; its function is a condition",
     "NoResource": "the boundary's actions without a resource",
@@ -268,6 +270,10 @@ def run(secured: Secured) -> None:
     root, dag = secured.root, secured.dag
     with pytest.raises(SourceError, match="no DynamoDB table 'SECURE'"):
         check_source(dag, "SECURE")
+    make_table(root, "SECURED-tagged")
+    arn = root.dynamodb.describe_table(TableName="SECURED-tagged")["Table"]["TableArn"]
+    root.dynamodb.tag_resource(ResourceArn=arn, Tags=[{"Key": "datalake", "Value": "yes"}])
+    assert choose_tables(dag, "SECURED-t*, datalake=yes") == ("SECURED-tagged",)
     for delivery in ("kinesis", "direct"):
         table = f"SECURED-{delivery}"
         make_table(root, table, view_type=None)

@@ -80,7 +80,7 @@ def test_conversion_and_compaction_twice_and_cleared(airflow: Any, clients: Clie
 
 def test_a_plan_changes_nothing(airflow: Any, clients: Clients, names: TableNames) -> None:
     before = look(clients, names)
-    run = airflow.run("dynalake_setup", table=AGAIN, plan_only=True, buffer_seconds=300, update_settings=True)
+    run = airflow.run("dynalake_setup", table=AGAIN, dry_run=True, buffer_seconds=300, update_settings=True)
     states = airflow.states("dynalake_setup", run)
     assert states["plan"] == "success"
     assert {state for name, state in states.items() if name not in ("check_source", "plan")} == {"skipped"}

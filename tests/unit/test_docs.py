@@ -22,6 +22,7 @@ from dynalake.options.engine import ENGINE, Engine
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.option import Options, choices_of, default_of, kind_of
 from dynalake.options.runs import (
+    TAG,
     CertifyOptions,
     ConvertOptions,
     NightOptions,
@@ -31,7 +32,7 @@ from dynalake.options.runs import (
     WatchOptions,
 )
 from dynalake.options.settings import TableSettings
-from dynalake.options.where import CONNECTION, CONNECTIONS, OneTable, Tables, Where
+from dynalake.options.where import CONNECTION, CONNECTIONS, NewTables, OneTable, Tables, Where
 from infra.local.run.compose import write as local_secrets
 from tests.support.machine import REPOSITORY, need
 
@@ -69,7 +70,7 @@ def test_no_page_has_a_word_banned_by_the_style_guide(page: Path) -> None:
     ("section", "kinds"),
     [
         ("Everywhere", (OneTable, Where)),
-        ("`dynalake_setup`", (SetupOptions,)),
+        ("`dynalake_setup`", (NewTables, SetupOptions)),
         ("Settings", (TableSettings,)),
         ("Lake", (LakeOptions,)),
         ("`dynalake_backfill`", (BackfillOptions, Engine)),
@@ -85,9 +86,9 @@ def test_every_option_is_documented(
     section: str, kinds: tuple[type[Options], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each with exactly its default, its limits and its description."""
-    for variable in ("DYNALAKE_ENVIRONMENT", CONNECTION, CONNECTIONS, ENGINE):
+    for variable in ("DYNALAKE_ENVIRONMENT", CONNECTION, CONNECTIONS, ENGINE, TAG):
         monkeypatch.delenv(variable, raising=False)
-    described = [f for kind in kinds for f in kind.described() if f.name != "table" or kind is OneTable]
+    described = [f for kind in kinds for f in kind.described() if f.name != "table" or kind in (OneTable, NewTables)]
     text = (REPOSITORY / "docs" / "parameters.md").read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in text.splitlines() if line[:3] == "| `"]
     assert rows == [(f"`{f.name}`", _default(f), _limits(f), f.metadata["description"]) for f in described]

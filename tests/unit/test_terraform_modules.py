@@ -64,7 +64,7 @@ def in_a_module(f: Field[Any]) -> Field[Any]:
         return f
     description = (
         "Shards of a provisioned Kinesis stream; each takes 1 MB a second. AWS at most doubles or halves them at once. "
-        "dynalake_setup with `plan_only` says how many the table's peak needs."
+        "dynalake_setup with `dry_run` says how many the table's peak needs."
     )
     metadata = {**f.metadata, "description": description, "minimum": 1}
     (own,) = fields(make_dataclass("Own", [(f.name, int, field(default=1, metadata=metadata))]))

@@ -155,6 +155,10 @@ class Clients:
         return self._make("ssm")  # type: ignore[no-any-return]
 
     @cached_property
+    def tagging(self) -> Any:
+        return self._make("resourcegroupstaggingapi")
+
+    @cached_property
     def sts(self) -> STSClient:
         return self._make("sts")  # type: ignore[no-any-return]
 

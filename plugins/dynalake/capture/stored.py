@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dynalake.capture.failed.failed import mapping_prefixes
@@ -33,6 +34,25 @@ def table_prefixes(table: Table) -> list[str]:
         # The last one: the hand-off and the ledgers go only when the data that they describe is gone.
         names.state_prefix,
     ]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What there is below a prefix: the number of versions of objects, with delete markers, and their bytes."""
+
+    prefix: str
+    versions: int
+    bytes: int
+
+
+def count_objects(table: Table) -> tuple[Stored, ...]:
+    """Return what a deletion of the table's objects would delete, by prefix; leave out prefixes with nothing."""
+    counted = []
+    for prefix in table_prefixes(table):
+        sizes = [entry.get("Size", 0) for page in _pages(table, prefix) for entry in page]
+        if sizes:
+            counted.append(Stored(prefix, len(sizes), sum(sizes)))
+    return tuple(counted)
 
 
 def holds_objects(table: Table) -> bool:
@@ -82,11 +102,19 @@ def _delete_prefix(table: Table, prefix: str) -> int:
             )
         return len(waiting)
 
-    pages = table.clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
-    for page in pages:
-        for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+    for page in _pages(table, prefix):
+        for entry in page:
             waiting.append({"Key": entry["Key"], "VersionId": entry["VersionId"]})
             if len(waiting) == DELETE_BATCH:
                 deleted += send()
                 waiting = []
     return deleted + (send() if waiting else 0)
+
+
+def _pages(table: Table, prefix: str) -> Iterator[list[Any]]:
+    """Yield the versions of objects and the delete markers below a prefix: a list for each call."""
+    pages = table.clients.s3.get_paginator("list_object_versions").paginate(
+        Bucket=table.names.lake.bucket, Prefix=prefix
+    )
+    for page in pages:
+        yield [*page.get("Versions", []), *page.get("DeleteMarkers", [])]

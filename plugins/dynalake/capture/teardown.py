@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,7 +21,7 @@ from dynalake.capture.proof.verify import check_delivery
 from dynalake.capture.stacks.deliveries import deployed
 from dynalake.capture.stacks.stack_failures import explain_failure
 from dynalake.capture.stacks.stacks import stack_state, wait_until_settled
-from dynalake.capture.stored import holds_objects
+from dynalake.capture.stored import Stored, holds_objects
 from dynalake.errors import NotReadyError, SettingsError, StackError
 from dynalake.lake.catalog.table import DYNAMODB_TABLE, Table
 from dynalake.lake.current.view_entries import read_entry
@@ -43,6 +43,19 @@ class Remains:
     """Its Glue tables and views."""
     data: bool
     """Whether the bucket has objects of it."""
+
+    def lines(self, names: TableNames, stored: Sequence[Stored], *, delete_data: bool) -> list[str]:
+        """Return texts for people: what goes, and what stays. `stored`: the objects, where they were counted."""
+        fate = "deleted" if delete_data else "kept"
+        objects = "some" if self.data else "none"
+        if stored:
+            versions, size = sum(part.versions for part in stored), sum(part.bytes for part in stored)
+            objects = f"{versions:,} versions, {size:,} bytes"
+        return [
+            f"Stack, deleted: {f'{names.stack} ({self.stack})' if self.stack else 'none'}",
+            f"Glue tables and views, {fate}: {', '.join(self.catalog) or 'none'}",
+            f"Objects in s3://{names.lake.bucket}/, {fate}: {objects}",
+        ]
 
 
 def check_teardown(table: Table, delete_data: str = "") -> Remains:

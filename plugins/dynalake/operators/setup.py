@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue, get_current_context
 
-from dynalake.operators.task.session import clients, parameters, poke, requested, run_id, run_table, say, tell
+from dynalake.operators.task.mapped import check_mapped
+from dynalake.operators.task.session import (
+    clients,
+    parameters,
+    poke,
+    requested,
+    run_id,
+    run_table,
+    say,
+    skip,
+    tell,
+)
 from dynalake.operators.task.step import gate, step, wait
 from dynalake.operators.waits.canaries import look_for_canaries
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.runs import SetupOptions
 from dynalake.options.settings import TableSettings
-from dynalake.options.where import default_environment
+from dynalake.options.where import NewTables, default_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,11 +45,45 @@ def _lake(*, planned: bool = False) -> Any:
     return plan_lake(clients(), environment, **requested(LakeOptions).place)
 
 
+SHOWN = 20
+"""Tables that a run's note names; the task's log names all."""
+
+LONGEST_ID = 190
+"""Length of the id of a run that another one starts. Airflow allows 250, and the id of its backfill is longer."""
+
+
+@step
+def choose_tables() -> list[dict[str, Any]]:
+    """Returns the runs to start, one for each table, if this run names several; none if it sets its table up itself."""
+    from dynalake.capture.source.choose import choose_tables as choose
+    from dynalake.capture.source.choose import names_several
+
+    text = requested(NewTables).table
+    if not names_several(text):
+        return []
+    tables = choose(clients(), text)
+    check_mapped(tables)
+    for table in tables:
+        say(f"{table}: the run {run_of(run_id(), table)}")
+    more = f" and {len(tables) - SHOWN:,} more" if len(tables) > SHOWN else ""
+    tell(f"{text} names {len(tables):,} tables. Each has a run of its own: {', '.join(tables[:SHOWN])}{more}.")
+    return [{"trigger_run_id": run_of(run_id(), table), "conf": {**parameters(), "table": table}} for table in tables]
+
+
+def run_of(run: str, table: str) -> str:
+    """Return the id of the run that another one starts for a table: the same in each retry."""
+    from hashlib import sha256
+
+    name = f"{run}__{table}"
+    return name if len(name) <= LONGEST_ID else f"{name[:150]}__{sha256(name.encode()).hexdigest()[:16]}"
+
+
 @step
 def check_source() -> dict[str, Any]:
     """Checks everything that can be wrong before anything is made: connection, names, settings, table and stream."""
     from dynalake.capture.lake.options import check_options, try_key
     from dynalake.capture.lake.registry import check_names, check_settings
+    from dynalake.capture.source.choose import names_several
     from dynalake.capture.source.readers import other_readers, readers_note
     from dynalake.capture.source.source import check_source as check
     from dynalake.lake.catalog.table import Table
@@ -46,6 +91,8 @@ def check_source() -> dict[str, Any]:
     from dynalake.lake.columns.schema import TableSchema
     from dynalake.lake.tables.identity import check_table
 
+    if names_several(requested(NewTables).table):
+        skip("Each table has a run of its own")
     run, settings, lake_options = requested(SetupOptions), requested(TableSettings), requested(LakeOptions)
     aws = clients()
     table = Table(aws, _lake(planned=True).table(settings.table))
@@ -77,7 +124,7 @@ def check_source() -> dict[str, Any]:
 
 @gate
 def plan(source: dict[str, Any]) -> bool:
-    """Shows what CloudFormation will change; with `plan_only` the run ends here."""
+    """Shows what CloudFormation will change; with `dry_run` the run ends here."""
     from dynalake.capture.lake.bucket import BUCKET_OPTIONS, creates_bucket, kept_bucket
     from dynalake.capture.source.source import Source
     from dynalake.capture.stacks.specs import planned_forwarder, planned_storage, storage_spec
@@ -107,7 +154,7 @@ def plan(source: dict[str, Any]) -> bool:
         say(f"Afterwards: {line}")
     tell("\n\n".join([*notes, note]))
     get_current_context()["ti"].xcom_push("shards", shards)
-    return not requested(SetupOptions).plan_only
+    return not requested(SetupOptions).dry_run
 
 
 def _sizing(table: Table) -> tuple[int, str]:

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from airflow.sdk import PokeReturnValue
 
 from dynalake.operators.task import limits
 from dynalake.operators.task.assets import COMMITS, emit
-from dynalake.operators.task.session import poke, requested, run_id, run_table, say
+from dynalake.operators.task.session import poke, requested, run_id, run_table, say, tell
 from dynalake.operators.task.step import gate, step, wait
 from dynalake.operators.waits.canaries import look_for_canaries
 from dynalake.options.runs import TeardownOptions
 from dynalake.options.where import OneTable
 
 
-@step
-def check() -> dict[str, Any]:
-    """Checks the table's name and the typed confirmation, and shows what will be removed and what stays."""
+@gate
+def check() -> bool:
+    """Checks the table's name and the typed confirmation, and shows what would go; in a dry run, the run ends here."""
+    from dynalake.capture.stored import count_objects
     from dynalake.capture.teardown import check_teardown
 
-    delete_data = requested(TeardownOptions).delete_data
-    table = run_table()
-    names = table.names
-    remains = check_teardown(table, delete_data)
-    say(f"stack {names.stack}: " + (f"{remains.stack}; will be deleted" if remains.stack else "does not exist"))
-    fate = "will be deleted" if delete_data else "stay"
-    say(f"Glue tables and views: {', '.join(remains.catalog) or 'none'}; they {fate}")
-    say(f"objects of {names.table} in s3://{names.lake.bucket}/: {'some' if remains.data else 'none'}; they {fate}")
-    return asdict(remains)
+    options, table = requested(TeardownOptions), run_table()
+    remains = check_teardown(table, options.delete_data)
+    stored = count_objects(table) if options.dry_run else ()
+    for part in stored:
+        say(f"{table.names.uri(part.prefix)}: {part.versions:,} versions of objects, {part.bytes:,} bytes")
+    lines = remains.lines(table.names, stored, delete_data=bool(options.delete_data))
+    (tell if options.dry_run else say)("\n".join(lines))
+    return not options.dry_run
 
 
 @step

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from airflow.sdk import get_current_context
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, named_table, parameters, requested, say, table_list
+from dynalake.operators.task.session import clients, named_table, parameters, requested, say, table_list, tell
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.options.runs import WatchOptions
 from dynalake.options.where import Tables
@@ -69,6 +69,7 @@ def report(tables: list[str] | None) -> dict[str, int]:
     Fails if someone must act now on a table, or a table was not checked.
     """
     from dynalake.capture.lake.registry import find_lake, list_tables
+    from dynalake.capture.source.choose import not_set_up
     from dynalake.days import milliseconds
     from dynalake.watch.alerts import publish_alert
     from dynalake.watch.status import check_alarms, check_seen, save_overview
@@ -78,13 +79,16 @@ def report(tables: list[str] | None) -> dict[str, int]:
     if where is None:
         return {}
     now = datetime.now(UTC)
-    overview = save_overview(aws, where, list_tables(aws, where), now)
+    set_up = list_tables(aws, where)
+    overview = save_overview(aws, where, set_up, now)
     counts: dict[str, int] = {}
     for status in overview.tables:
         state = "not checked" if status.is_stale(now) else status.state
         counts[state] = counts.get(state, 0) + 1
         say(f"{status.table}: {state}")
     unpublished = publish_alert(aws, where, overview.tables, now)
+    if new := not_set_up(aws, tag, set_up) if (tag := requested(WatchOptions).tag) else ():
+        tell(f"Tables with the tag {tag} that are not set up: {', '.join(new)}. Run dynalake_setup with table={tag}.")
     check_alarms(overview.tables)
     begun = datetime.fromisoformat(str(get_current_context()["dag_run"].run_after))
     check_seen(overview.tables, tables, milliseconds(begun))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dynalake.options.option import Options, option
+from dynalake.options.option import Options, dry_run_option, option
 
-EXPORT = "Export"
+ITEMS, READING, EXPORT = "Which items", "Reading", "Export"
 METHODS = ("auto", "export", "scan")
 MAX_SEGMENTS = 256
 
@@ -29,6 +29,7 @@ class BackfillOptions(Options):
         "Updated-at attribute",
         "The attribute that says when an item was last written. Empty: the table's setting. Epoch seconds, "
         "milliseconds, microseconds or ISO-8601, recognised per value; `a.b[0].c` is a path into maps and lists.",
+        section=ITEMS,
         examples=("updatedAt", "meta.updatedAt"),
     )
     updated_before: str = option(
@@ -36,12 +37,14 @@ class BackfillOptions(Options):
         "Updated before",
         "Leaves out items whose time is at or after this moment. Empty: the hand-off time, after which the stream has "
         "them; items with a time later than when they are read are then kept.",
+        section=ITEMS,
         format="date-time",
     )
     missing_updated_at: str = option(
         "keep",
         "Items without the attribute",
         "`keep` and count items without the attribute, or `drop` them.",
+        section=ITEMS,
         choices=("keep", "drop"),
     )
     invalid_updated_at: str = option(
@@ -50,6 +53,7 @@ class BackfillOptions(Options):
         "`keep` and count items whose attribute is not a time, which is safe: a snapshot never wins over a change. "
         "`drop` and count them. `fail`: end the run at the first one. The run's note says how many, and names some "
         "keys. An incremental export is not filtered.",
+        section=ITEMS,
         choices=("keep", "drop", "fail"),
     )
     segments: int = option(
@@ -57,6 +61,7 @@ class BackfillOptions(Options):
         "Segments",
         "Parallel segments of the scan, or groups of the export's files; each is a mapped task. 0: depends on the "
         "table's size.",
+        section=READING,
         minimum=0,
         maximum=MAX_SEGMENTS,
     )
@@ -65,6 +70,7 @@ class BackfillOptions(Options):
         "Maximum read capacity (units per second)",
         "The limit for all segments of the scan together, as DynamoDB counts read units. 0: as fast as the table "
         "answers.",
+        section=READING,
         minimum=0,
     )
     read_capacity_percent: int = option(
@@ -72,6 +78,7 @@ class BackfillOptions(Options):
         "Maximum share of the read capacity (%)",
         "Percent of the read capacity that the table has provisioned when the run starts (or of its maximum, on "
         "demand). If both limits are set, the smaller one applies. 0: no such limit.",
+        section=READING,
         minimum=0,
         maximum=100,
     )
@@ -80,6 +87,7 @@ class BackfillOptions(Options):
         "Use consistent reads",
         "Reads the latest writes, for twice the read units. A complete lake does not need it: the stream brings "
         "everything that is written after the hand-off.",
+        section=READING,
     )
     # A form has whole numbers; fractions are for tests.
     target_mb: float = option(
@@ -87,6 +95,7 @@ class BackfillOptions(Options):
         "Object size (MB)",
         "An object of the snapshot ends at this size, gzipped. A killed task reads again what came after its last "
         "object; with a limited read capacity objects end earlier.",
+        section=READING,
         minimum=1,
         maximum=4096,
     )
@@ -125,9 +134,7 @@ class BackfillOptions(Options):
         section=EXPORT,
         format="date-time",
     )
-    dry_run: bool = option(
-        False,
-        "Only estimate",
+    dry_run: bool = dry_run_option(
         "Shows what each method would take (items, time, read units and dollars) in the run's note and the log of the "
         "task `plan`. Reads nothing from the table, and writes nothing.",
     )

@@ -10,6 +10,7 @@ from dynalake.options.option import Options, option
 
 ENGINE = "DYNALAKE_ENGINE"
 ENGINES = ("arrow", "spark", "auto")
+SECTION = "Engine"
 
 
 def default_engine() -> str:
@@ -34,6 +35,7 @@ class Engine(Options):
         "`arrow`: on Airflow's workers. `spark`: as a run of the lake's AWS Glue job, which the optional stack `spark` "
         "makes. `auto`: Spark for tables with much work. Both do the same, file by file. The environment variable "
         f"`{ENGINE}` sets the default.",
+        section=SECTION,
         choices=ENGINES,
     )
     spark_above_gb: int = option(
@@ -41,5 +43,6 @@ class Engine(Options):
         "Use Spark above (GB)",
         "With the engine `auto`: tables with more than this many GB of work go to Spark, such as raw objects to "
         "convert, files to write again, or objects of a snapshot.",
+        section=SECTION,
         minimum=0,
     )

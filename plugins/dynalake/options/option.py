@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self
 
 from dynalake.errors import SettingsError
 
-RUN = "This run"
-"""The section with the options of one run."""
+MAIN = ""
+"""The part of a form that is open. A form needs an option in it: Airflow 3.1 shows no field if each has a section."""
 
 
 def option(
@@ -17,7 +17,7 @@ def option(
     title: str,
     description: str,
     *,
-    section: str = RUN,
+    section: str = MAIN,
     minimum: int | None = None,
     maximum: int | None = None,
     choices: tuple[Any, ...] | Callable[[], tuple[Any, ...]] = (),
@@ -44,6 +44,11 @@ def option(
     if callable(default):
         return field(default_factory=default, metadata=about)
     return field(default=default, metadata=about)
+
+
+def dry_run_option(description: str) -> Any:
+    """Return the option that lets a run show what it would do, and do nothing."""
+    return option(False, "Dry run", description)
 
 
 @dataclass(frozen=True)
@@ -138,8 +143,19 @@ def allowed_by(f: Field[Any]) -> str:
     return f"{f.name} is {words.get(kind, number)}"
 
 
+def limits_of(f: Field[Any]) -> str:
+    """Return the allowed whole numbers as a sentence; '' for an option that is none, or may be any."""
+    low, high, choices = f.metadata["minimum"], f.metadata["maximum"], choices_of(f)
+    if kind_of(f) is not int or (low is None and not choices):
+        return ""
+    if choices:
+        return f"One of {', '.join(map(str, choices))}."
+    return f"At least {low:,}." if high is None else f"From {low:,} to {high:,}."
+
+
 def _plain(f: Field[Any], value: object) -> object:
-    """Return the value as the dataclass has it: JSON has lists, and a form has null for an empty text."""
+    """Return the value as the dataclass has it: JSON has lists, and a form has null for an empty field."""
     if isinstance(value, list):
-        return tuple(value)
-    return "" if value is None and f.default == "" else value
+        # A form has a text for each line, also for one that is blank.
+        return tuple(text for line in value if (text := line.strip() if isinstance(line, str) else line) != "")
+    return default_of(f) if value is None else value

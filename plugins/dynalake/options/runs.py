@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dynalake.options.backfill import METHODS
-from dynalake.options.option import Options, option
+from dynalake.options.option import Options, dry_run_option, option
+
+TAG = "DYNALAKE_TAG"
+
+
+def default_tag() -> str:
+    """Return the tag of tables that should be in a lake."""
+    return os.environ.get(TAG, "datalake=yes")
 
 
 @dataclass(frozen=True)
@@ -36,11 +45,7 @@ class SetupOptions(Options):
         "Changes settings of the table, and options of the lake, that are already set up. Without it, a run with "
         "different values stops and says which. Settings of the table that the run does not name get their defaults.",
     )
-    plan_only: bool = option(
-        False,
-        "Only show the plan",
-        "Shows what CloudFormation would change and what the table will cost, and stops.",
-    )
+    dry_run: bool = dry_run_option("Shows what CloudFormation would change and what the table will cost, and stops.")
 
 
 @dataclass(frozen=True)
@@ -76,19 +81,21 @@ class NightOptions(Options):
         "Compare everything now",
         "Compares raw objects, files, manifests, partitions and rows of all days, which otherwise happens once a week.",
     )
+    dry_run: bool = dry_run_option(
+        "Shows which days, types and changes the run would write again, and what it would delete. Writes nothing."
+    )
 
 
 @dataclass(frozen=True)
 class RedriveOptions(Options):
     """What a run of `dynalake_redrive` replays."""
 
-    dry_run: bool = option(False, "Only list", "Lists what failed, by reason and with its keys, and stops.")
+    dry_run: bool = dry_run_option("Lists what failed, by reason and with its keys, and stops.")
     batches: tuple[str, ...] = option(
         (),
         "Batches",
-        'Keys of failed batches as "Only list" shows them, or prefixes that end in "/", one per line. Empty: all '
-        "batches of the table.",
-        examples=("dynamodb-errors/forwarder/RECEIPTS/dt=20190525/",),
+        "Keys of failed batches as a dry run lists them, or prefixes that end in `/`, one per line. Empty: all batches "
+        "of the table.",
     )
 
 
@@ -136,6 +143,16 @@ class WatchOptions(Options):
         "A table that lost changes stays `lost` until a run confirms that they are restored; name the table "
         "in `tables`.",
     )
+    tag: str = option(
+        default_tag,
+        "Tag of tables for the lake",
+        "Names the tables with this tag (`key=value`) that are not set up. The environment variable "
+        f"`{TAG}` sets the default; if it is empty, or the role may not read tags, none are named.",
+    )
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.tag and not self.tag.partition("=")[1]:
+            yield "tag", f"'tag' is {self.tag!r}, not key=value"
 
 
 @dataclass(frozen=True)
@@ -182,4 +199,7 @@ class TeardownOptions(Options):
         "`buffer_seconds`, plus four minutes for late metrics.",
         minimum=0,
         maximum=86_400,
+    )
+    dry_run: bool = dry_run_option(
+        "Shows the stack, the Glue tables, the objects and their bytes that would go, and stops. Changes nothing."
     )

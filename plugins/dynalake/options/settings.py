@@ -163,7 +163,7 @@ class TableSettings(Options):
         "updatedAt",
         "Updated-at attribute",
         "The attribute that says when an item was last written. The backfill filters by it where items have it.",
-        section="Backfill",
+        section="Columns",
     )
     columns: str = option(
         "",
@@ -178,10 +178,14 @@ class TableSettings(Options):
         "Order of rows",
         'The order of rows in compacted days: attributes as a JSON list, such as `["updatedAt"]`, ascending, nulls '
         "last, and then the key. Empty: by key.",
-        section="Lake",
+        section="Files and history",
     )
     codec: str = option(
-        "zstd", "Compression", "Compression of Parquet files.", choices=("zstd", "snappy", "gzip"), section="Lake"
+        "zstd",
+        "Compression",
+        "Compression of Parquet files.",
+        choices=("zstd", "snappy", "gzip"),
+        section="Files and history",
     )
     part_mb: int = option(
         256,
@@ -189,10 +193,13 @@ class TableSettings(Options):
         "The target size of compacted files, in MB.",
         minimum=1,
         maximum=4096,
-        section="Lake",
+        section="Files and history",
     )
     orc_copy: bool = option(
-        False, "Write an ORC copy", "Whether closed days are also written to `{t}_orc`, as ORC.", section="Lake"
+        False,
+        "Write an ORC copy",
+        "Whether closed days are also written to `{t}_orc`, as ORC.",
+        section="Files and history",
     )
     widen_budget_gb: int = option(
         20,
@@ -200,7 +207,7 @@ class TableSettings(Options):
         "The most GB of files that a night rewrites to change the types of columns.",
         minimum=0,
         maximum=100_000,
-        section="Lake",
+        section="Files and history",
     )
     fold_at_percent: int = option(
         10,
@@ -208,7 +215,7 @@ class TableSettings(Options):
         "A night folds the newest changes into `{t}_state` when they exceed this percentage of its bytes.",
         minimum=0,
         maximum=100,
-        section="Lake",
+        section="Files and history",
     )
     fold_gb: int = option(
         10,
@@ -216,7 +223,7 @@ class TableSettings(Options):
         "Or when they exceed this many GB.",
         minimum=0,
         maximum=100_000,
-        section="Lake",
+        section="Files and history",
     )
     fold_every_hours: int = option(
         0,
@@ -225,7 +232,7 @@ class TableSettings(Options):
         "schedule dynalake_compact that often.",
         minimum=0,
         maximum=8760,
-        section="Lake",
+        section="Files and history",
     )
     snapshot_days: int = option(
         7,
@@ -233,7 +240,7 @@ class TableSettings(Options):
         "How many days a version of the tables can be read (`FOR VERSION AS OF`) and rolled back to.",
         minimum=1,
         maximum=365,
-        section="Lake",
+        section="Files and history",
     )
     history_days: int = option(
         0,
@@ -242,7 +249,7 @@ class TableSettings(Options):
         "31.",
         minimum=0,
         maximum=36_500,
-        section="Lake",
+        section="Files and history",
     )
     freshness_alarm_minutes: int = option(
         15,
@@ -250,7 +257,7 @@ class TableSettings(Options):
         "Alarm if the oldest change in Firehose is older than this; must be longer than `buffer_seconds`.",
         minimum=1,
         maximum=1440,
-        section="Alarms",
+        section="Alarms and logs",
     )
     delivery_alarm_percent: int = option(
         100,
@@ -258,7 +265,7 @@ class TableSettings(Options):
         "Alarm if less than this percentage of Firehose's writes succeed, in three of five minutes.",
         minimum=1,
         maximum=100,
-        section="Alarms",
+        section="Alarms and logs",
     )
     throttles_alarm_count: int = option(
         0,
@@ -266,7 +273,7 @@ class TableSettings(Options):
         "Alarm if more writes or reads of a stream than this are throttled within a minute, in three of five minutes.",
         minimum=0,
         maximum=1_000_000,
-        section="Alarms",
+        section="Alarms and logs",
     )
     failed_alarm_count: int = option(
         0,
@@ -274,14 +281,14 @@ class TableSettings(Options):
         "Alarm if more changes than this fail for good, or are rejected, within a minute.",
         minimum=0,
         maximum=1_000_000,
-        section="Alarms",
+        section="Alarms and logs",
     )
     log_retention_days: int = option(
         30,
         "Keep Firehose's log for (days)",
         "How many days Firehose's log is kept.",
         choices=LOG_RETENTIONS,
-        section="Alarms",
+        section="Alarms and logs",
     )
 
     def conflicts(self) -> Iterator[tuple[str, str]]:

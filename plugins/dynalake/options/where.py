@@ -10,7 +10,7 @@ from dynalake.errors import SettingsError
 from dynalake.names import ENVIRONMENT_PATTERN, TABLE_PATTERN
 from dynalake.options.option import Options, option
 
-WHERE = "Where"
+WHERE = "Lake and connection"
 
 CONNECTION, CONNECTIONS = "DYNALAKE_AWS_CONN_ID", "DYNALAKE_AWS_CONN_IDS"
 
@@ -56,7 +56,6 @@ def table_option() -> Any:
         MISSING,
         "DynamoDB table",
         f"The table's name as DynamoDB shows it: `{TABLE_PATTERN}`.",
-        section="",
         examples=("RECEIPTS",),
     )
 
@@ -66,6 +65,19 @@ class OneTable(Options):
     """The table of a run for one table."""
 
     table: str = table_option()
+
+
+@dataclass(frozen=True)
+class NewTables(Options):
+    """The tables of a run that sets them up."""
+
+    table: str = option(
+        MISSING,
+        "DynamoDB table",
+        "The table's name as DynamoDB shows it. Or several, separated by commas: names, patterns such as "
+        '"orders_*", and tags such as "datalake=yes". Each of several tables is set up by a run of its own.',
+        examples=("RECEIPTS", "orders_*", "datalake=yes"),
+    )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ variable "stream_mode" {
 }
 
 variable "shards" {
-  description = "Shards of a provisioned Kinesis stream; each takes 1 MB a second. AWS at most doubles or halves them at once. dynalake_setup with `plan_only` says how many the table's peak needs."
+  description = "Shards of a provisioned Kinesis stream; each takes 1 MB a second. AWS at most doubles or halves them at once. dynalake_setup with `dry_run` says how many the table's peak needs."
   type        = number
   default     = 1
   nullable    = false

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from airflow.sdk import PokeReturnValue, get_current_context
 from airflow.sdk.exceptions import AirflowException
@@ -19,9 +19,13 @@ from dynalake.options.option import Options
 from dynalake.options.where import Tables, check_connection
 
 try:
-    from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+    from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 except ImportError:  # Airflow 3.1
-    from airflow.exceptions import AirflowFailException, AirflowNotFoundException  # type: ignore[no-redef, attr-defined]
+    from airflow.exceptions import (  # type: ignore[no-redef, attr-defined]
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSkipException,
+    )
 
 if TYPE_CHECKING:
     from dynalake.aws.clients import Clients
@@ -181,6 +185,11 @@ def say(text: object) -> None:
     """
     for line in str(text).splitlines():
         logger.info("%s", line)
+
+
+def skip(why: str) -> NoReturn:
+    """End the task as skipped, and with it the tasks after it."""
+    raise AirflowSkipException(why)
 
 
 def tell(note: str) -> None:
