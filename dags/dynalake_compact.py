@@ -13,6 +13,8 @@
 With the engine **spark**, or with **auto** and much to write, the lake's Glue job does a table's work while the task
 waits.
 
+A dry run shows for each table what is due, and writes nothing.
+
 A step that fails stops neither the other steps nor the other tables. The task says what failed, and the next night
 tries again.
 

@@ -82,9 +82,10 @@ def compact_table(
     finish = partial(finish_widening, table, begun, options, now, work_directory, workers)
     finished = steps.run("finish", finish, None)
     changes = table.changes() if finished is None else finished
-    plan = steps.run("plan", lambda: _plan(table, changes, options, now(), days), _Plan())
+    plan = steps.run("plan", lambda: plan_days(table, changes, options, now(), days), DuePlan())
     done = []
-    compact = partial(compact_days, table, changes, plan.days, options, now, work_directory, workers)
+    due = [day.day for day in plan.days]
+    compact = partial(compact_days, table, changes, due, options, now, work_directory, workers)
     for day, outcome in steps.run("days", lambda: list(compact()), _NO_DAYS):
         compacted = steps.run(f"dt={day}", outcome.get, CompactedDay(day))
         if compacted.replaced:
@@ -119,16 +120,18 @@ def count_due(table: Table, options: CompactOptions, now: datetime, days: Iterab
 
 
 @dataclass(frozen=True)
-class _Plan:
-    days: tuple[str, ...] = ()
+class DuePlan:
+    """The days to compact, and how many more are due but have no room in the budget."""
+
+    days: tuple[DayPlan, ...] = ()
     waiting: int = 0
 
 
-def _plan(table: Table, changes: Head, options: CompactOptions, now: datetime, days: Iterable[str]) -> _Plan:
-    """Return the days to compact, and how many more are due."""
+def plan_days(table: Table, changes: Head, options: CompactOptions, now: datetime, days: Iterable[str]) -> DuePlan:
+    """Return the days to compact; `days` are named in the run."""
     plan = _planner(table, changes, options, now, days)
     chosen, due = plan(bounded=True), plan(bounded=False)
-    return _Plan(tuple(p.day for p in chosen), len(due) - len(chosen))
+    return DuePlan(chosen, len(due) - len(chosen))
 
 
 def _planner(

@@ -102,11 +102,12 @@ def work(
 def count_work(table: Table, settings: TableSettings, now: datetime, requests: Requests) -> int:
     """Return about how many bytes of files a night without budgets would rewrite: days, types, and the fold."""
     size = count_due(table, CompactOptions.of_settings(settings), now, requests.days)
-    due = _plan_fold(table, settings, now, requests)
+    due = plan_due_fold(table, settings, now, requests)
     return size if due is None else size + due.bytes + sum(f.size for f in table.items().files())
 
 
-def _plan_fold(table: Table, settings: TableSettings, now: datetime, requests: Requests) -> FoldPlan | None:
+def plan_due_fold(table: Table, settings: TableSettings, now: datetime, requests: Requests) -> FoldPlan | None:
+    """Return the fold that a night would do; None where none is due."""
     up_to = milliseconds(now if requests.fold else now - LAG)
     options = FoldOptions.of_settings(settings)
     return plan_fold(table.changes(), table.items(), table.names.lake, up_to, options, requested=requests.fold)
@@ -115,7 +116,7 @@ def _plan_fold(table: Table, settings: TableSettings, now: datetime, requests: R
 def _fold(
     table: Table, settings: TableSettings, now: datetime, say: Say, requests: Requests, workers: Workers
 ) -> Folded | None:
-    due = _plan_fold(table, settings, now, requests)
+    due = plan_due_fold(table, settings, now, requests)
     if due is None:
         return None
     folded = fold(table, due.bound, workers=workers)
@@ -123,11 +124,16 @@ def _fold(
     return folded
 
 
+def scrub_is_due(table: Table, now: datetime) -> bool:
+    """Return whether the last scrub was a week ago, or there was none."""
+    last = read_scrub(table)
+    return last is None or milliseconds(now - SCRUB_EVERY) >= last.at
+
+
 def _scrub(
     table: Table, options: CompactOptions, now: Callable[[], datetime], say: Say, *, requested: bool
 ) -> Scrubbed | None:
-    last = read_scrub(table)
-    if not requested and last is not None and milliseconds(now() - SCRUB_EVERY) < last.at:
+    if not requested and not scrub_is_due(table, now()):
         return None
     scrubbed = scrub(table, now, options)
     say(f"{len(scrubbed.findings):,} findings in {scrubbed.days:,} days")

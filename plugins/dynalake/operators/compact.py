@@ -10,7 +10,7 @@ from airflow.sdk import Context, XComArg, get_current_context
 
 from dynalake.operators.task.assets import COMMITS, emit
 from dynalake.operators.task.limits import NIGHT
-from dynalake.operators.task.session import clients, guarded, lake, named_table, requested, say, table_list
+from dynalake.operators.task.session import clients, guarded, lake, named_table, requested, say, table_list, tell
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 from dynalake.options.runs import NightOptions
@@ -53,6 +53,7 @@ class CompactTable(SparkOperator):
         from dynalake.lake.catalog.metadata_note import noted_metadata
         from dynalake.lake.catalog.table import Table
         from dynalake.night.night import count_work, work
+        from dynalake.night.preview import preview
         from dynalake.spark.request import COMPACT
         from dynalake.spark.work import night
 
@@ -65,6 +66,12 @@ class CompactTable(SparkOperator):
             say(f"{self.table} has no tables in Glue yet: dynalake_setup makes them")
             return
         request, retention = _request(where), raw_retention_days(aws, where)
+        if requested(NightOptions).dry_run:
+            lines: list[str] = []
+            faults = preview(table, settings, _now, lines.append, request, raw_retention_days=retention)
+            tell("\n".join([f"What a night would do for {self.table}:", *lines]))
+            _check(self.table, faults)
+            return
         if is_for_spark(lambda: count_work(table, settings, _now(), request)):
             self.defer_to_spark(table, COMPACT, night(request))
         _check(self.table, work(table, settings, _now, say, request, raw_retention_days=retention))

@@ -39,18 +39,25 @@ def delete_replaced_runs(table: Table, now: datetime, after: timedelta = REPLACE
     Exports that the user keeps stay. After a kill, the next call goes on from there. Nothing is deleted while there is
     no snapshot, or another one is being swapped in.
     """
-    before = milliseconds(table.store.clock(now) - after)
-    objects = {run: _objects(table, run) for run in _list_runs(table)}
-    written = {run: max((o.modified for o in stored), default=0) for run, stored in objects.items()}
     report = ReplacedRuns()
-    for run in find_replaced(table, written, before):
-        deleted = [table.store.delete_listed(group) for group in _in_order(table, run, objects[run])]
+    for run, objects in find_replaced_runs(table, now, after).items():
+        deleted = [table.store.delete_listed(group) for group in _in_order(table, run, objects)]
         count = sum(d.objects for d in deleted)
         if count:
             report = ReplacedRuns(
                 (*report.runs, run), report.objects + count, report.bytes + sum(d.bytes for d in deleted)
             )
     return report
+
+
+def find_replaced_runs(
+    table: Table, now: datetime, after: timedelta = REPLACED_AFTER
+) -> dict[str, tuple[StoredObject, ...]]:
+    """Return the backfills that nothing needs, and their objects."""
+    before = milliseconds(table.store.clock(now) - after)
+    objects = {run: _objects(table, run) for run in _list_runs(table)}
+    written = {run: max((o.modified for o in stored), default=0) for run, stored in objects.items()}
+    return {run: objects[run] for run in find_replaced(table, written, before)}
 
 
 def _list_runs(table: Table) -> list[str]:

@@ -105,8 +105,13 @@ def find_lifts(schema: TableSchema, observed: Mapping[str, Type]) -> frozenset[s
 
 def count_widening(table: Table, changes: Head, state: Head) -> int:
     """Return how many bytes would be written again if all values in `__other` went to their columns."""
+    return plan_types(table, changes, state, _NO_BUDGET).size
+
+
+def plan_types(table: Table, changes: Head, state: Head, budget: int) -> WideningPlan:
+    """Return what the columns become within the budget of bytes, as far as each attribute has a column by now."""
     contents = Contents(table, changes, state)
-    return plan_widening(schema_of(changes), contents.misfits, contents.numbers, contents.sizes, _NO_BUDGET).size
+    return plan_widening(schema_of(changes), contents.misfits, contents.numbers, contents.sizes, budget)
 
 
 class Contents:

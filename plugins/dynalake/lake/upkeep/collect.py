@@ -147,6 +147,22 @@ def collect(
     return Collected(names.table, deleted.objects, deleted.bytes, len(waiting), findings)
 
 
+def find_garbage(table: Table, clock: Callable[[], datetime]) -> tuple[tuple[StoredObject, ...], int]:
+    """Return the files that `collect` would delete, and how many others nothing names; commit and delete nothing."""
+    now = table.store.clock(clock())
+    heads = (table.changes(), table.items())
+    _, listed = _list(table, heads, milliseconds(now - GRACE))
+    kept = table.store.read(table.names.garbage)
+    garbage = Garbage() if kept is None else Garbage.from_bytes(kept.body)
+    named = find_partition_references(table.clients, table.names.lake.database, partitioned_tables(table.names))
+    for head in heads:
+        named |= find_references(head)
+    known = garbage.since if garbage.uuids == tuple(head.uuid for head in heads) else {}
+    before = milliseconds(now - WAIT)
+    due, waiting = plan_garbage(listed, lambda key: _is_named(table, named, key), known, before, milliseconds(now))
+    return due, len(waiting)
+
+
 class _NotTrusted(Exception):
     """It is not certain that a table has all its commits."""
 

@@ -83,28 +83,49 @@ def drop_history(
     return dropped
 
 
-def _drop(table: Table, now: datetime, history_days: int, pause: Callable[[float], None]) -> Dropped | None:
-    shown = views_bound(table)
-    bound = min(number(table.items(), FOLDED_TO), shown or 0)
-    if not bound:
-        return None  # nothing was folded, or the views' bound is not known
+def find_history(table: Table, now: datetime, history_days: int) -> Dropped:
+    """Return what `drop_history` would drop in its first commit, and drop nothing."""
+    bound = _bound(table)
+    if not check_history_days(history_days) or not bound:
+        return Dropped()
+    return _plan(table, table.changes(), _kept_from(table, now, history_days, bound), bound)[0]
+
+
+def _bound(table: Table) -> int:
+    """Return up to which time the state has all rows and the views read none; 0 where nothing was folded."""
+    return min(number(table.items(), FOLDED_TO), views_bound(table) or 0)
+
+
+def _kept_from(table: Table, now: datetime, history_days: int, bound: int) -> str:
     day_of = table.names.lake.day_of
     read_from = day_of(datetime.fromtimestamp(bound // 1000, UTC))
-    kept_from = min(shift_day(day_of(now), -history_days), shift_day(read_from, -1))
+    return min(shift_day(day_of(now), -history_days), shift_day(read_from, -1))
+
+
+def _plan(table: Table, head: Head, kept_from: str, bound: int) -> tuple[Dropped, tuple[DataFile, ...]]:
+    history_from = head.properties.get(HISTORY_FROM) or ""
+    files = head.files()
+    converted = _first_unconverted(table, files, history_from, kept_from)
+    first, gone = plan_history(files, converted, history_from, bound)
+    days = tuple(sorted({f.partition for f in gone}))
+    return Dropped(days, len(gone), sum(f.rows for f in gone), first), gone
+
+
+def _drop(table: Table, now: datetime, history_days: int, pause: Callable[[float], None]) -> Dropped | None:
+    bound = _bound(table)
+    if not bound:
+        return None
+    kept_from = _kept_from(table, now, history_days, bound)
     done: list[Dropped] = []
 
     def build(head: Head, news: News) -> Change | None:
         done.clear()
-        history_from = head.properties.get(HISTORY_FROM) or ""
-        files = head.files()
-        converted = _first_unconverted(table, files, history_from, kept_from)
-        first, gone = plan_history(files, converted, history_from, bound)
+        dropped, gone = _plan(table, head, kept_from, bound)
         if not gone:
             return None
-        days = tuple(sorted({f.partition for f in gone}))
-        done.append(Dropped(days, len(gone), sum(f.rows for f in gone), first))
-        note = {"dynalake": "history", "dynalake.days": str(len(days))}
-        return Change(remove=gone, properties={HISTORY_FROM: first}, note=note)
+        done.append(dropped)
+        note = {"dynalake": "history", "dynalake.days": str(len(dropped.days))}
+        return Change(remove=gone, properties={HISTORY_FROM: dropped.history_from}, note=note)
 
     commit_on(table.catalog, table.names, table.changes(), build, pause=pause)
     return done[0] if done else None

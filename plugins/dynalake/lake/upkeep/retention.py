@@ -7,7 +7,7 @@ objects again, except for a day that somebody names in a run.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -77,30 +77,40 @@ def plan_raw(day: RawDay, before: int, history_from: str) -> tuple[tuple[StoredO
     return tuple(old), kept
 
 
+def find_raw(
+    table: Table, now: datetime, raw_retention_days: int
+) -> Iterator[tuple[str, tuple[StoredObject, ...], int]]:
+    """Yield each day with raw objects older than `raw_retention_days`, and what `plan_raw` returns for it.
+
+    Raises as `delete_raw` does.
+    """
+    if not check_raw_retention(raw_retention_days):
+        return
+    names = table.names
+    now = table.store.clock(now)
+    note = read_note(table, names.changes_table)
+    head = table.changes()
+    if note is None or not leads_to(note, head):
+        return  # commits may be lost, and their raw objects are needed again
+    before = milliseconds(now - timedelta(days=raw_retention_days))
+    last = shift_day(names.lake.day_of(now), -raw_retention_days - 1)
+    days = [day for day in list_raw_days(table) if day <= last]
+    history_from = head.properties.get(HISTORY_FROM) or ""
+    for raw_day in read_raw_days(table, days, live_folders(head)):
+        yield raw_day.day, *plan_raw(raw_day, before, history_from)
+
+
 def delete_raw(table: Table, now: datetime, raw_retention_days: int) -> RawDeleted:
     """Delete the raw objects that are older than `raw_retention_days`, as far as they may go. 0 deletes none.
 
     Raises `SettingsError` for fewer than `LEAST_RAW_DAYS`, `CatalogError` where the table is missing or damaged.
     """
-    names = table.names
-    if not check_raw_retention(raw_retention_days):
-        return RawDeleted(names.table)
-    now = table.store.clock(now)
-    note = read_note(table, names.changes_table)
-    head = table.changes()
-    if note is None or not leads_to(note, head):
-        return RawDeleted(names.table)  # commits may be lost, and their raw objects are needed again
-    before = milliseconds(now - timedelta(days=raw_retention_days))
-    last = shift_day(names.lake.day_of(now), -raw_retention_days - 1)
-    days = [day for day in list_raw_days(table) if day <= last]
-    history_from = head.properties.get(HISTORY_FROM) or ""
-    done = RawDeleted(names.table)
-    for raw_day in read_raw_days(table, days, live_folders(head)):
-        due, kept = plan_raw(raw_day, before, history_from)
+    done = RawDeleted(table.names.table)
+    for day, due, kept in find_raw(table, now, raw_retention_days):
         if due:
-            _note(table, raw_day.day)
+            _note(table, day)
             deleted = table.store.delete_listed(due)
-            done = _add(done, raw_day.day, deleted)
+            done = _add(done, day, deleted)
         done = RawDeleted(**{**vars(done), "kept": done.kept + kept})
         if len(done.days) == DAYS_AT_ONCE:
             break

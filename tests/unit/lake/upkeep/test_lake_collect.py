@@ -16,7 +16,7 @@ from dynalake.lake.catalog.metadata_note import metadata_number, noted_metadata
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import new_folder
 from dynalake.lake.upkeep import collect as collecting
-from dynalake.lake.upkeep.collect import Collected, Garbage, collect, plan_garbage
+from dynalake.lake.upkeep.collect import Collected, Garbage, collect, find_garbage, plan_garbage
 from tests.support.kills import killed_before
 from tests.support.memory.flat_lake import MemoryLake, use_clock
 
@@ -76,6 +76,20 @@ def test_an_uncommitted_folder_is_deleted_a_day_after_the_grace(lake: MemoryLake
     assert not is_there(lake, uncommitted)
     assert manifest not in lake.s3.objects
     assert lake.missing() == set()
+
+
+def test_garbage_can_be_found_without_deleting_or_committing(lake: MemoryLake) -> None:
+    lake.write(lake.today, [{"id": "lost"}])
+    deleted = 0
+    for _ in range(9):
+        lake.clock.move(days=1, seconds=60)
+        before = dict(lake.s3.objects)
+        due, _ = find_garbage(lake.table, lambda: lake.clock.moment)
+        assert lake.s3.objects == before
+        done = run(lake)
+        assert (len(due), sum(o.size for o in due)) == (done.deleted, done.bytes)
+        deleted += done.deleted
+    assert deleted >= 2
 
 
 def test_replaced_files_are_kept_while_a_snapshot_names_them(lake: MemoryLake) -> None:
