@@ -66,6 +66,23 @@ def test_a_run_compacts_closed_days_and_named_days(clients: Clients, run: Run) -
     assert converted_rows(tables[0]) == ROWS
 
 
+def test_a_dry_run_says_what_is_due_and_writes_nothing(
+    clients: Clients, run: Run, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on Spark either."""
+    lake = make_lake(clients, "drydag")
+    table = filled(clients, lake, "DRY")
+    before = {(o.key, o.etag) for o in table.store.list("")}, table.changes().metadata_location
+    states = run("dynalake_compact", environment="drydag", dry_run=True, engine="spark", fold=True)
+    assert (states["run"], states["compact[0]"]) == ("success", "success")
+    assert ({(o.key, o.etag) for o in table.store.list("")}, table.changes().metadata_location) == before
+    text = logs()
+    assert "What a night would do for DRY:" in text
+    assert "(closed): 2 files of " in text
+    assert "bytes of changes into the state, requested" in text
+    assert "Compare everything" in text
+
+
 def test_broken_tables_fail_alone_and_are_named(
     clients: Clients, run: Run, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,56 @@ def test_every_field_with_an_empty_default_can_be_left_empty(bag: Any) -> None:
                 assert param.resolve(None) is None, f"{dag.dag_id}.{name}"
 
 
+def test_every_form_has_fields_without_a_section(bag: Any) -> None:
+    """They are the ones that are open. Airflow 3.1 shows no field of a form in which each has a section."""
+    for dag in bag.dags.values():
+        shown = [name for name in dag.params if "section" not in dag.params.get_param(name).schema]
+        assert 0 < len(shown) <= 8, dag.dag_id
+        assert set(shown) >= {"table"} & set(dag.params), dag.dag_id
+
+
+def test_every_dag_with_something_to_undo_can_only_show_it(bag: Any) -> None:
+    """By one name; a conversion and a look at the lake change nothing that has to be undone."""
+    dry = {dag.dag_id for dag in bag.dags.values() if "dry_run" in dag.params}
+    assert dry == {f"dynalake_{name}" for name in ("setup", "backfill", "compact", "redrive", "teardown")}
+    for dag in dry:
+        assert bag.dags[dag].params["dry_run"] is False
+
+
+def test_numbers_out_of_range_are_refused_and_not_changed_by_the_form(bag: Any) -> None:
+    """The form changes a number to the nearest one that `minimum` and `maximum` allow, without a word."""
+    limited = 0
+    for dag in bag.dags.values():
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            assert not {"minimum", "maximum"} & set(param.schema), f"{dag.dag_id}.{name}"
+            for limits in param.schema.get("allOf", []):
+                limited += 1
+                for limit, step in (("minimum", -1), ("maximum", 1)):
+                    if limit in limits:
+                        assert param.resolve(limits[limit]) == limits[limit]
+                        with pytest.raises(Exception, match=f"{limits[limit] + step} is (less|greater) than the m"):
+                            param.resolve(limits[limit] + step)
+                if "enum" in limits:
+                    with pytest.raises(Exception, match="2 is not one of"):
+                        param.resolve(2)
+    assert limited > 40
+
+
+def test_a_field_s_description_names_its_limits(bag: Any) -> None:
+    def description(dag: str, name: str) -> str:
+        text: str = bag.dags[dag].params.get_param(name).schema["description_md"]
+        return text
+
+    assert description("dynalake_setup", "shards").endswith("From 0 to 500. Empty: 0.")
+    assert description("dynalake_watch", "conversion_minutes").endswith("At least 1. Empty: 60.")
+    assert "One of 1, 3, 5, 7, " in description("dynalake_setup", "log_retention_days")
+    assert (
+        "From 128 to 10,240. If you leave it empty, the lake keeps its value; a new lake has **512**."
+        in description("dynalake_setup", "memory_mb")
+    )
+
+
 def test_only_the_table_has_no_default(bag: Any) -> None:
     from airflow.sdk.definitions._internal.types import NOTSET
 
@@ -160,14 +210,22 @@ def test_each_hand_off_has_its_own_backfill(bag: Any) -> None:
 def test_nothing_is_read_before_every_shard_is_proven(bag: Any) -> None:
     """The former delivery is removed after that, so it delays neither the hand-off nor the backfill."""
     setup = bag.dags["dynalake_setup"]
-    order = ["check_source", "plan", "deploy.storage", "deploy.forwarder", "deploy.delivery", "prove.streams"]
+    order = [
+        "choose_tables",
+        "check_source",
+        "plan",
+        "deploy.storage",
+        "deploy.forwarder",
+        "deploy.delivery",
+        "prove.streams",
+    ]
     order += ["prove.send_canaries", "prove.canaries_arrive", "start", "reading"]
     hand_off = ["register_catalog", "record_hand_off", "needs_backfill", "start_backfill"]
     removal = ["leave.find_former", "leave.former_is_empty", "leave.remove_former"]
     for steps in (order + hand_off, order + removal):
         for before, after in pairwise(steps):
             assert before in setup.get_task(after).get_flat_relative_ids(upstream=True), after
-    assert set(setup.task_ids) == {*order, *hand_off, *removal}
+    assert set(setup.task_ids) == {*order, *hand_off, *removal, "set_up_each"}
     for task in hand_off:
         assert not setup.get_task(task).get_flat_relative_ids(upstream=True) & set(removal)
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from dynalake.aws.clients import Clients
 from dynalake.capture.failed.redrive import Chunk, RedrivePlan
+from dynalake.capture.stored import count_objects, delete_objects
 from dynalake.operators import redrive
 from dynalake.operators.task import session
+from tests.support.airflow.small_lake import add_table, make_lake, put
 
 
 def test_each_step_waits_for_the_one_before(bag: Any) -> None:
@@ -37,6 +40,28 @@ def test_each_step_waits_for_the_one_before(bag: Any) -> None:
         for before, after in pairwise(order):
             assert before in dag.get_task(after).get_flat_relative_ids(upstream=True), after
     assert bag.dags["dynalake_redrive"].get_task("replay").is_mapped
+
+
+def test_a_dry_run_of_a_teardown_counts_what_would_go(
+    clients: Clients, run: Callable[..., dict[str, Any]], logs: Callable[[], str]
+) -> None:
+    lake = make_lake(clients, "dryteardown")
+    table = add_table(clients, lake, "KEPT")
+    put(table, "1", "ab")
+    put(table, "1", "abc")
+    before = {(o.key, o.etag) for o in table.store.list("")}
+    states = run("dynalake_teardown", table="KEPT", environment="dryteardown", dry_run=True, delete_data="KEPT")
+    assert (states.pop("run"), states.pop("check")) == ("success", "success")
+    assert set(states.values()) == {"skipped"}
+    assert {(o.key, o.etag) for o in table.store.list("")} == before
+    text = logs()
+    assert "Stack, deleted: none" in text
+    assert "Glue tables and views, deleted: " in text
+    assert "kept_current" in text
+    sizes = [stored.bytes for stored in count_objects(table)]
+    versions = sum(stored.versions for stored in count_objects(table))
+    assert f"Objects in s3://{lake.bucket}/, deleted: {versions:,} versions, {sum(sizes):,} bytes" in text
+    assert delete_objects(table) == versions
 
 
 def test_a_run_replays_as_many_chunks_as_airflow_maps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +45,13 @@ class Form:
         (kind,) = [kind for kind in kinds if kind != "null"]
         return "choice" if "enum" in schema else str(schema.get("format", kind))
 
+    def label(self, name: str) -> Any:
+        return self.dialog.locator("label", has_text=re.compile(rf"^{re.escape(self.schema(name)['title'])}\s*\*?$"))
+
     def field(self, name: str) -> Any:
+        if self.kind(name) == "date-time":
+            row = self.dialog.locator("[data-scope=field][data-part=root]").filter(has=self.label(name))
+            return row.get_by_test_id("datetime-input")
         return self.dialog.locator(f"[id='element_{name}'], [name='element_{name}']").first
 
     def show(self, name: str) -> None:
@@ -70,6 +77,12 @@ class Form:
                 self.page.get_by_role("option", name=str(value), exact=True).click()
             case "array":
                 field.fill("\n".join(value) + "\n")
+            case "date-time":
+                day, time = value.split("T")
+                field.click()
+                self.page.get_by_placeholder("YYYY/MM/DD").locator("visible=true").fill(day.replace("-", "/"))
+                self.page.get_by_placeholder("HH:mm").locator("visible=true").fill(time)
+                self.label(name).click()
             case _:
                 field.fill(str(value))
                 field.blur()
