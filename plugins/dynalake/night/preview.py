@@ -15,7 +15,7 @@ from dynalake.lake.upkeep.history import find_history
 from dynalake.lake.upkeep.retention import find_raw
 from dynalake.lake.working.steps import Fault, Steps
 from dynalake.night.compact import plan_days
-from dynalake.night.night import Asked, Say, plan_due_fold, scrub_is_due
+from dynalake.night.night import Requests, Say, plan_due_fold, scrub_is_due
 from dynalake.options.settings import TableSettings
 
 
@@ -24,7 +24,7 @@ def preview(
     settings: TableSettings,
     now: Callable[[], datetime],
     say: Say,
-    asked: Asked | None = None,
+    requests: Requests | None = None,
     *,
     raw_retention_days: int = 0,
 ) -> tuple[Fault, ...]:
@@ -32,16 +32,16 @@ def preview(
 
     A step is planned on the tables as they are now: what an earlier step of the night changes is not in its plan.
     """
-    asked, at = asked or Asked(), now()
+    requests, at = requests or Requests(), now()
     lines: dict[str, Callable[[], list[str]]] = {
         "history": lambda: _history(table, settings, at),
-        "days": lambda: _days(table, settings, at, asked),
+        "days": lambda: _days(table, settings, at, requests),
         "types": lambda: _types(table, settings),
-        "fold": lambda: _fold(table, settings, at, asked),
+        "fold": lambda: _fold(table, settings, at, requests),
         "raw": lambda: _raw(table, at, raw_retention_days),
         "backfills": lambda: _backfills(table, at),
         "collect": lambda: _garbage(table, settings, now),
-        "scrub": lambda: ["Compare everything"] if asked.scrub or scrub_is_due(table, at) else [],
+        "scrub": lambda: ["Compare everything"] if requests.scrub or scrub_is_due(table, at) else [],
     }
     steps = Steps()
     planned = [line for what, plan in lines.items() for line in steps.run(what, plan, [])]
@@ -57,8 +57,8 @@ def _history(table: Table, settings: TableSettings, now: datetime) -> list[str]:
     return [f"Drop {len(dropped.days):,} days before dt={dropped.history_from}, with {dropped.rows:,} rows"]
 
 
-def _days(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> list[str]:
-    plan = plan_days(table, CompactOptions.of_settings(settings), now, asked.days)
+def _days(table: Table, settings: TableSettings, now: datetime, requests: Requests) -> list[str]:
+    plan = plan_days(table, table.changes(), CompactOptions.of_settings(settings), now, requests.days)
     lines = [f"Compact dt={due.day} ({due.reason}): {due.files:,} files of {due.size:,} bytes" for due in plan.days]
     return [*lines, f"{plan.waiting:,} more days are due: the next run compacts them"] if plan.waiting else lines
 
@@ -77,8 +77,8 @@ def _types(table: Table, settings: TableSettings) -> list[str]:
     return lines
 
 
-def _fold(table: Table, settings: TableSettings, now: datetime, asked: Asked) -> list[str]:
-    due = plan_due_fold(table, settings, now, asked)
+def _fold(table: Table, settings: TableSettings, now: datetime, requests: Requests) -> list[str]:
+    due = plan_due_fold(table, settings, now, requests)
     return [] if due is None else [f"Fold about {due.bytes:,} bytes of changes into the state, {due.reason}"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dynalake.lake.working.steps import Fault
 from dynalake.night import preview as module
-from dynalake.night.night import Asked, work
+from dynalake.night.night import Requests, work
 from dynalake.night.preview import preview
 from dynalake.options.settings import TableSettings
 from tests.support.memory.receipts import DAY_1, DAY_2, Receipts
@@ -29,9 +29,11 @@ def lake() -> Receipts:
     return prepared()
 
 
-def lines_of(lake: Receipts, settings: TableSettings = SETTINGS, asked: Asked | None = None, **options: Any) -> str:
+def lines_of(
+    lake: Receipts, settings: TableSettings = SETTINGS, requests: Requests | None = None, **options: Any
+) -> str:
     lines: list[str] = []
-    assert preview(lake.table, settings, lake.now, lines.append, asked, **options) == ()
+    assert preview(lake.table, SETTINGS, lake.now, lines.append, requests) == ()
     return "\n".join(lines)
 
 
@@ -65,7 +67,7 @@ def test_requests_are_planned_too(lake: Receipts) -> None:
     work(lake.table, SETTINGS, lake.now, lambda _: None)
     lake.append(TODAY, {"id": "d"})
     lake.clock.move(seconds=3600)
-    said = lines_of(lake, asked=Asked((TODAY,), fold=True, scrub=True))
+    said = lines_of(lake, requests=Requests((TODAY,), fold=True, scrub=True))
     assert f"Compact dt={TODAY} (named): 2 files" in said
     assert "the state, requested" in said
     assert "Compare everything" in said
