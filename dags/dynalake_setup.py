@@ -90,4 +90,4 @@ with DAG(
     chain(planned, storage)
     chain(delivery, streams)
     chain(proven, table, reading, [registered, former])
-    chain(registered, hand_off, setup.needs_backfill(hand_off), start_backfill)
+    chain(registered, hand_off, setup.needs_backfill(source, hand_off), start_backfill)

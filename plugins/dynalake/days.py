@@ -6,6 +6,7 @@ A lake's days follow its time zone; the snapshot of the backfill has a day of it
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -57,6 +58,19 @@ def find_zone(name: str) -> tzinfo:
 def day_of(moment: datetime, zone: tzinfo = UTC) -> str:
     """Return the day of an aware datetime in a time zone, as `dt` writes it."""
     return _text(moment.astimezone(zone))
+
+
+def check_known(days: Collection[str], known: Collection[str], what: str) -> None:
+    """Raise `SettingsError` with the nearest days where a run names days that no table has. `what` such a day has."""
+    if missing := sorted(set(days) - set(known)):
+        earlier = {max((day for day in known if day < wanted), default="") for wanted in missing}
+        later = {min((day for day in known if day > wanted), default="") for wanted in missing}
+        near = ", ".join(sorted({*earlier, *later} - {""}))
+        raise SettingsError(
+            f"days names {', '.join(missing)}, for which no table of the run has {what}",
+            allowed=f"days that have {what}; the nearest are {near}" if near else f"days that have {what}; none has",
+            action="correct the days, and trigger the DAG again",
+        )
 
 
 def end_of_day(day: str, zone: tzinfo = UTC) -> datetime:

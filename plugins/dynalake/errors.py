@@ -23,6 +23,9 @@ Each message says what was received, what is allowed and what to do; ids are att
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 SHOWN_CHARACTERS = 120
 """Characters of a value from somebody else that an error, a log, a note or an alarm shows."""
 
@@ -30,6 +33,13 @@ SHOWN_CHARACTERS = 120
 def cut(text: str, limit: int = SHOWN_CHARACTERS) -> str:
     """Return the text, cut after `limit` characters."""
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def meant(unknown: Iterable[str], known: Iterable[str]) -> str:
+    """Return the end of a message, `. Did you mean 'a' and 'b'?`, with the known names that are nearest; '' without."""
+    names = {name.lower(): name for name in sorted(known)}
+    near = dict.fromkeys(names[match] for name in unknown for match in get_close_matches(name.lower(), names, 1))
+    return f". Did you mean {' and '.join(map(repr, near))}?" if near else ""
 
 
 class DynalakeError(Exception):

@@ -11,8 +11,9 @@ from dynalake.aws.clients import Clients
 from dynalake.lake.catalog.table import SHOWN_RUN, Table, number
 from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
-from dynalake.operators.task.run_note import LIMIT, note
+from dynalake.operators.task.note_text import MARK
 from dynalake.options.settings import TableSettings
+from tests.support.airflow.dag_bag import newest_note
 from tests.support.aws.capture_steps import make_table, set_up
 from tests.support.aws.lake import deploy_job, register
 from tests.support.machine import need
@@ -40,21 +41,6 @@ def snapshot(clients: Clients, names: TableNames) -> tuple[int, int, int]:
     )
 
 
-def newest_note() -> str:
-    """Return the note that the scheduler gives the last run at its end; `DAG.test` has no session for it."""
-    from airflow.listeners.listener import get_listener_manager
-    from airflow.models.dagrun import DagRun
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        query = session.query(DagRun).filter(DagRun.dag_id == "dynalake_backfill").order_by(DagRun.id.desc())
-        dag_run = query.first()
-        assert dag_run is not None
-        get_listener_manager().hook.on_dag_run_success(dag_run=dag_run, msg="")
-        session.commit()
-        return str(dag_run.note)
-
-
 def test_export_and_scan_each_skip_the_other(
     clients: Clients, names: TableNames, run: Any, logs: Callable[[], str]
 ) -> None:
@@ -73,11 +59,14 @@ def test_export_and_scan_each_skip_the_other(
     assert shown_prefix(table, table.changes()) not in ("", by_scan)
     assert snapshot(clients, names) == (2, 20, 20)
     assert "20 items by the manifests, in 4 files" in logs()
-    assert "read 20 = kept 20 + filtered 0" in newest_note()
+    note = newest_note("dynalake_backfill")
+    assert note.startswith(f"{MARK}{TABLE}: 20 items are brought in, by export\n\nRead 20 = kept 20 + filtered 0")
+    assert f"Query: dynalake_dagfill.dag_backfill_current\n\nRaw objects: s3://{names.lake.bucket}/" in note
 
     states = run("dynalake_backfill", **where, dry_run=True)
     assert {task for task, state in states.items() if state == "success"} == {"run", "plan"}
-    answer = newest_note()
+    answer = newest_note("dynalake_backfill")
+    assert answer.startswith(f"{MARK}{TABLE}: estimated, and nothing is read\n\n")
     assert "**export**" in answer, "the table has point-in-time recovery by now"
     assert "| scan |" in answer
     assert "| export |" in answer
@@ -98,12 +87,3 @@ def test_the_snapshot_is_shown_on_glue(
     snapshot_number, *rows = snapshot(clients, names)
     assert rows == [20, 20]
     assert f"The snapshot is that of this run, number {snapshot_number}" in logs()
-
-
-def test_a_note_keeps_what_a_user_wrote() -> None:
-    first = note(None, ["read 1"])
-    assert first.endswith("\nread 1")
-    assert note(first, ["read 2"]).endswith("\nread 2")
-    assert "read 1" not in note(first, ["read 2"])
-    assert note("mine", ["a", "b"]).startswith("mine\n")
-    assert len(note("x" * 900, ["y" * 900])) == LIMIT

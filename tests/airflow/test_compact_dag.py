@@ -129,12 +129,6 @@ def test_broken_tables_fail_alone_and_are_named(
     assert "YOUNG has no tables in Glue yet: dynalake_setup makes them" in text
 
 
-@pytest.mark.parametrize("dag", ["dynalake_compact", "dynalake_watch"])
-def test_a_scheduled_run_before_the_first_setup_succeeds(run: Run, dag: str) -> None:
-    """It has nothing to do, and its note says why, which another test checks."""
-    assert run(dag, environment="nowhere")["run"] == "success"
-
-
 @pytest.mark.parametrize(("kind", "days"), [("backfill", ("20190525",)), ("scheduled", ()), ("manual", ())])
 def test_a_run_of_a_backfill_of_airflow_compacts_the_day_before(
     monkeypatch: pytest.MonkeyPatch, kind: str, days: tuple[str, ...]

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 from dynalake.names import Lake
 from dynalake.operators import compact
@@ -27,6 +27,7 @@ def test_a_run_with_a_future_date_does_not_close_today() -> None:
     stand_ins: dict[str, Any] = {
         "dynalake.operators.compact.get_current_context": lambda: {"dag_run": run},
         "dynalake.operators.task.session.parameters": lambda: params,
+        "dynalake.operators.task.session.get_current_context": lambda: {"ti": Mock()},
         "dynalake.operators.compact.label": lambda text: None,
         "dynalake.operators.compact.clients": object,
         "dynalake.operators.compact.lake": lambda aws: Lake("dev", "1", "eu-west-1"),

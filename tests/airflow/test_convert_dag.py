@@ -34,10 +34,6 @@ def test_with_nothing_due_one_task_runs(clients: Clients, run: Run, logs: Callab
     assert "OLD has no Iceberg table: run dynalake_setup for it." in logs()
 
 
-def test_a_run_before_the_first_setup_succeeds(run: Run) -> None:
-    assert run("dynalake_convert", environment="nowhere")["run"] == "success"
-
-
 def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     clients: Clients, run: Run, logs: Callable[[], str]
 ) -> None:
@@ -61,7 +57,7 @@ def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     for name in ("ONE", "TWO"):
         assert converted_rows(tables[name]) == [("a", "x"), ("b", "x")]
     text = logs()
-    assert "4 rows of 4 raw objects in 2 tables; 2 lines rejected; 2 repeats; 2 faults." in text
+    assert "ONE, TWO converted: 4 rows of 4 raw objects; 2 lines rejected; 2 repeats; 2 faults" in text
     assert "BARE cannot be planned: CatalogError" in text
     assert "GONE cannot be planned: CatalogError" in text
 
@@ -137,9 +133,10 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
     from dynalake.operators import convert_tables
     from dynalake.operators.task import each_table, session
 
-    pushed: dict[str, str] = {}
+    pushed: dict[str, Any] = {}
     pulled: dict[str, Any] = {"sentences": ["B: 3 more objects are due and wait for the next run."], "faults": [None]}
     ti = SimpleNamespace(xcom_push=pushed.__setitem__, xcom_pull=lambda task_ids, key: pulled[key])
+    monkeypatch.setattr(session, "parameters", dict)
     for module in (convert_tables, each_table, session):
         monkeypatch.setattr(module, "get_current_context", lambda: {"ti": ti})
     finding = Finding("raw deleted", "A", "2 raw objects were deleted", "restore them")
@@ -150,12 +147,14 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
     returned = convert_tables.report.function([], work, [finished.to_dict(), two.to_dict()])
 
     assert returned == {"tables": 2, "rows": 9}
-    assert pushed["note"].splitlines() == [
-        "9 rows of 6 raw objects in 2 tables; 1 lines rejected; 2 repeats; 1 duplicates; "
-        "2 objects wait for the next run.",
+    assert pushed["outcome"]["text"] == (
+        "A, B converted: 9 rows of 6 raw objects; 1 lines rejected; 2 repeats; 1 duplicates; "
+        "2 objects wait for the next run"
+    )
+    assert pushed["note"].split("\n\n") == [
         "B: 3 more objects are due and wait for the next run.",
         "A: 2 raw objects were deleted. What to do: restore them.",
-        "A: values that do not fit their columns yet are in __other: v.",
+        "A: values that do not fit their columns yet are in \\_\\_other: v.",
         "B dt=20240101: 2 objects wait: others were first.",
     ]
     failed = Finished.from_dict({**finished.to_dict(), "failed": [1]})

@@ -75,7 +75,7 @@ def test_a_run_replays_as_many_chunks_as_airflow_maps(monkeypatch: pytest.Monkey
     }
     for name, answer in answers.items():
         monkeypatch.setattr(redrive, name, answer)
-    monkeypatch.setattr(session, "parameters", lambda: {"batches": [], "dry_run": False})
+    monkeypatch.setattr(session, "parameters", lambda: {"table": "RECEIPTS", "batches": [], "dry_run": False})
     for module in (redrive, session):
         monkeypatch.setattr(
             module, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)}

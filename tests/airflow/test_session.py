@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -21,16 +22,26 @@ from dynalake.operators.task.session import guarded
 from dynalake.options.where import allowed_connections
 from infra.local.run.process import LocalAws
 
+try:
+    from airflow.sdk.exceptions import AirflowSkipException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowSkipException  # type: ignore[no-redef]
+
 REFUSED = (
     "User: arn:aws:iam::1:user/etl is not authorized to perform: ssm:GetParameter "
     "on resource: arn:aws:ssm:x:1:parameter/y because no identity-based policy allows the ssm:GetParameter action"
 )
 
 
+def running(try_number: int, pushed: dict[str, Any]) -> Any:
+    """Return the used part of a task instance."""
+    return SimpleNamespace(try_number=try_number, xcom_push=pushed.__setitem__)
+
+
 @pytest.fixture(autouse=True)
 def run_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "parameters", lambda: {"aws_conn_id": "aws_of_prod"})
-    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(try_number=2)})
+    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": running(2, {})})
 
 
 def aws(code: str, message: str = "", status: int = 400) -> ClientError:
@@ -70,7 +81,7 @@ def test_errors_fail_or_are_retried_and_are_logged(
 
 def test_a_denied_call_is_tried_once_more(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A new grant may not be effective yet; missing credentials stay missing."""
-    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(try_number=1)})
+    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": running(1, {})})
 
     def outcome(raised: Exception) -> str:
         @guarded
@@ -85,6 +96,27 @@ def test_a_denied_call_is_tried_once_more(monkeypatch: pytest.MonkeyPatch, caplo
     assert "tried once more" not in caplog.text
     assert outcome(aws("AccessDeniedException", REFUSED)) == "AirflowException"
     assert "tried once more" in caplog.text
+
+
+def test_an_error_is_left_to_the_run_s_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even one that Airflow cannot store fails the task by itself."""
+    pushed: dict[str, Any] = {}
+    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": running(2, pushed)})
+
+    def raises(error: Exception) -> None:
+        with pytest.raises(Exception, match="no"):
+            guarded(Mock(side_effect=error, __name__="work"))()
+
+    raises(SettingsError("no", allowed="yes", action="say yes"))
+    assert pushed == {"error": {"received": "no", "action": "say yes"}}
+    raises(KeyError("no"))
+    assert pushed == {"error": {"received": "KeyError: 'no'", "action": ""}}
+    pushed.clear()
+    raises(AirflowSkipException("no"))
+    assert pushed == {}
+    full = SimpleNamespace(try_number=2, xcom_push=Mock(side_effect=ConnectionError))
+    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": full})
+    raises(KeyError("no"))
 
 
 @pytest.mark.parametrize("raised", [aws("ResourceNotFoundException"), ValueError("mine")])
@@ -160,12 +192,12 @@ def test_a_default_that_is_not_listed_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_the_note_of_the_run_says_that_the_lake_is_missing(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that finds nothing to do because it reads another place must not just succeed."""
-    pushed: dict[str, str] = {}
+    pushed: dict[str, Any] = {}
     monkeypatch.setattr(session, "parameters", lambda: {"environment": "nowhere", "tables": []})
-    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=pushed.__setitem__)})
+    monkeypatch.setattr(session, "get_current_context", lambda: {"ti": running(1, pushed)})
     assert session.table_list(clients) == []
-    assert "There is no lake 'nowhere'" in pushed["note"]
-    assert "set DYNALAKE_ENVIRONMENT" in pushed["note"]
+    assert pushed["outcome"]["text"] == "Nothing to do: there is no lake 'nowhere'"
+    assert r"set DYNALAKE_ENVIRONMENT" in pushed["note"]
 
 
 def test_a_table_that_was_set_up_again_may_miss_changes() -> None:

@@ -137,7 +137,7 @@ def test_items_with_an_invalid_time_are_kept(clients: Clients, names: TableNames
         clients.dynamodb.put_item(TableName=table.table, Item={"id": {"S": f"{number}"}, "updatedAt": value})
     register(clients, table, ItemKey(KeyAttribute("id", "S")))
     committed = backfill(clients, table, "odd", segments=2, consistent_read=True, hand_off="2020-01-01T00:00:00Z")
-    assert f"{len(odd)} kept and 0 dropped whose `updatedAt` is not a time" in committed.ledger.note()
+    assert f"{len(odd)} kept and 0 dropped whose updatedAt is not a time" in committed.ledger.note()
     comparison = LakeReader(Table(clients, table), local_aws.env()).compare()
     assert comparison.same, comparison.text()
     assert comparison.items == comparison.rows == 2 + len(odd)

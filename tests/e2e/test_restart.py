@@ -159,7 +159,7 @@ def test_the_wait_for_an_export_survives_a_restart_of_airflow(
     (export,) = clients.dynamodb.list_exports(TableArn=arn)["ExportSummaries"]
     assert export["ExportStatus"] == "COMPLETED"
     note = airflow.client.call("GET", f"/dags/dynalake_backfill/dagRuns/{run}")["note"]
-    assert f"read {ITEMS} = kept {ITEMS} + filtered 0" in note
+    assert f"Read {ITEMS} = kept {ITEMS} + filtered 0" in note
 
 
 def test_a_backfill_of_airflow_compacts_history(airflow: Any, clients: Clients, restarted: Restarted) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dynalake.aws.answers import code_of, message_of, tolerate
-from dynalake.capture.lake.registry import list_tables
+from dynalake.capture.lake.registry import SHOWN_NAMES, list_tables
 from dynalake.capture.proof.canaries import Canaries
 from dynalake.capture.proof.quiet import check_quiet, signs_of_delivery, signs_of_mapping
 from dynalake.capture.proof.verify import check_delivery
@@ -22,7 +22,7 @@ from dynalake.capture.stacks.deliveries import deployed
 from dynalake.capture.stacks.stack_failures import explain_failure
 from dynalake.capture.stacks.stacks import stack_state, wait_until_settled
 from dynalake.capture.stored import Stored, holds_objects
-from dynalake.errors import NotReadyError, SettingsError, StackError
+from dynalake.errors import NotReadyError, SettingsError, StackError, cut, meant
 from dynalake.lake.catalog.table import DYNAMODB_TABLE, Table
 from dynalake.lake.current.view_entries import read_entry
 from dynalake.names import TableNames
@@ -75,8 +75,9 @@ def check_teardown(table: Table, delete_data: str = "") -> Remains:
     if not remains.stack and not remains.catalog and not remains.data:
         known = list_tables(table.clients, names.lake)
         raise SettingsError(
-            f"There is nothing of table {names.table!r} in the lake {names.lake.environment!r}",
-            allowed="one of " + ", ".join(known) if known else "a table that is set up; there is none left",
+            f"There is nothing of table {names.table!r} in the lake {names.lake.environment!r}"
+            + meant([names.table], known),
+            allowed=f"one of {cut(', '.join(known), SHOWN_NAMES)}" if known else "a table; none is set up",
             action="check the name; upper and lower case count",
             table=names.table,
         )

@@ -15,12 +15,12 @@ from typing import Any
 
 from dynalake.aws.s3 import StoredObject
 from dynalake.convert.named import ETags, find_named
-from dynalake.days import SNAPSHOT_DAY, check_day, day_of, milliseconds, parse_day, shift_day
+from dynalake.days import SNAPSHOT_DAY, check_day, check_known, day_of, milliseconds, parse_day, shift_day
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import HISTORY_FROM, Table
 from dynalake.lake.files.folders import Input, new_folder
-from dynalake.lake.files.raw_days import list_raw
+from dynalake.lake.files.raw_days import list_raw, list_raw_days
 
 LISTED_DAYS = 8
 """Minimum days of raw objects that each run lists: changes that Kinesis kept for a week may come today."""
@@ -232,6 +232,17 @@ def check_named(day: str) -> str:
             action="run dynalake_backfill: it makes a new snapshot",
         )
     return day
+
+
+def check_landed(tables: Sequence[Table], days: Collection[str]) -> None:
+    """Raise `SettingsError` for named days of which no table has raw objects."""
+
+    def has(table: Table, day: str) -> bool:
+        return next(iter(list_raw(table.store, table.names.raw_day(day))), None) is not None
+
+    if all(any(has(table, day) for table in tables) for day in days):
+        return
+    check_known(days, {day for table in tables for day in list_raw_days(table)} - {SNAPSHOT_DAY}, "raw objects")
 
 
 def list_landed(table: Table, first: str) -> Iterator[StoredObject]:

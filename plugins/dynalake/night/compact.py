@@ -18,7 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dynalake.days import check_known
+from dynalake.errors import CatalogError
 from dynalake.lake.catalog.iceberg import Head
+from dynalake.lake.catalog.metadata_note import noted_metadata
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import CompactedDay, DayPlan, compact_days, order_of, plan_compaction
@@ -110,6 +113,20 @@ def compact_table(
         findings,
         tuple(steps.faults),
     )
+
+
+def check_days(tables: Iterable[Table], days: Collection[str]) -> None:
+    """Raise `SettingsError` for named days of which no table has rows, unless a table cannot be read."""
+    known: set[str] = set()
+    for table in tables:
+        if known.issuperset(days):
+            return
+        try:
+            known |= {file.partition for file in table.changes().files()}
+        except CatalogError:
+            if noted_metadata(table, table.names.changes_table) is not None:
+                return
+    check_known(days, known, "rows")
 
 
 def count_due(table: Table, options: CompactOptions, now: datetime, days: Iterable[str] = ()) -> int:

@@ -93,7 +93,8 @@ def work(
     collected = steps.run(
         "collect", lambda: collect(table, now, snapshot_days=settings.snapshot_days), Collected(table.names.table)
     )
-    say(f"Deleted {collected.deleted:,} unreferenced files; {collected.waiting:,} wait for their deletion")
+    if collected.deleted or collected.waiting:
+        say(f"Deleted {collected.deleted:,} unreferenced files; {collected.waiting:,} wait for their deletion")
     _say_findings(say, collected.findings)
     steps.run("scrub", lambda: _scrub(table, options, now, say, requested=requests.scrub), None)
     return (*report.faults, *steps.faults)

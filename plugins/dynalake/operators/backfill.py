@@ -9,7 +9,18 @@ from airflow.sdk import Context, get_current_context
 
 from dynalake.operators.task import limits
 from dynalake.operators.task.assets import emit
-from dynalake.operators.task.session import clients, guarded, parameters, requested, run_id, run_table, say, tell
+from dynalake.operators.task.session import (
+    clients,
+    conclude,
+    guarded,
+    parameters,
+    places,
+    requested,
+    run_id,
+    run_table,
+    say,
+    tell,
+)
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 from dynalake.options.backfill import BackfillOptions
@@ -32,8 +43,9 @@ def plan() -> list[int]:
 
     options = requested(BackfillOptions)
     table = run_table()
+    settings = load_settings(table)
     if options.updated_at_attribute is None:
-        options = replace(options, updated_at_attribute=load_settings(table).updated_at_attribute)
+        options = replace(options, updated_at_attribute=settings.updated_at_attribute)
     planned = plan_backfill(
         table,
         run_id(),
@@ -48,7 +60,8 @@ def plan() -> list[int]:
     if options.dry_run:
         from dynalake.backfill.plan.quote import quote_backfill
 
-        tell(quote_backfill(table, planned, options))
+        conclude("estimated, and nothing is read")
+        tell(quote_backfill(table, planned, options), markdown=True)
     get_current_context()["ti"].xcom_push("plan", planned.to_json())
     return [] if options.dry_run or planned.method != "scan" else list(range(planned.segments))
 
@@ -89,10 +102,12 @@ def commit() -> dict[str, Any]:
     """Checks that the counts add up, and stores the ledger. From here on, changes of a past window are visible."""
     from dynalake.backfill.commit.commit import commit_backfill
 
-    committed = commit_backfill(run_table(), run=run_id())
+    table = run_table()
+    committed = commit_backfill(table, run=run_id())
     ledger = committed.ledger.markdown()
     say(ledger)
     get_current_context()["ti"].xcom_push("ledger", ledger)
+    conclude(committed.ledger.headline(), *places(table))
     tell(committed.ledger.note())
     return committed.to_json()
 
@@ -179,7 +194,7 @@ class ShowSnapshot(SparkOperator):
         if done["shown"]:
             say(f"The snapshot is that of this run, number {run}; {done['removed']:,} items of earlier ones are gone")
         else:
-            say(f"The snapshot is that of a later backfill than this one, number {run}")
+            conclude(f"not the snapshot: that is the one of a later backfill, number {run}")
         table = Table(clients(), names)
         project_json(table, lambda: datetime.now(UTC))
         emit(table)

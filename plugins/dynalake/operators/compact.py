@@ -10,7 +10,8 @@ from airflow.sdk import Context, XComArg, get_current_context
 
 from dynalake.operators.task.assets import COMMITS, emit
 from dynalake.operators.task.limits import NIGHT
-from dynalake.operators.task.session import clients, guarded, lake, named_table, requested, say, table_list, tell
+from dynalake.operators.task.note_text import name_tables
+from dynalake.operators.task.session import clients, conclude, guarded, lake, named_table, requested, say, table_list
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 from dynalake.options.runs import NightOptions
@@ -23,8 +24,18 @@ if TYPE_CHECKING:
 
 @step
 def tables() -> list[str]:
-    """Returns the tables of this run."""
-    return table_list(clients())
+    """Returns the tables of this run, one of which must have each of the days that it names."""
+    from dynalake.days import check_day
+    from dynalake.lake.catalog.table import Table
+    from dynalake.night.compact import check_days
+
+    aws = clients()
+    chosen, days = table_list(aws), [check_day(day) for day in requested(NightOptions).days]
+    if chosen:
+        where = lake(aws)
+        check_days([Table(aws, where.table(name)) for name in chosen], days)
+        conclude(f"Night's work on {name_tables(chosen)}")
+    return chosen
 
 
 def compact_each(tables: XComArg) -> XComArg:
@@ -63,18 +74,23 @@ class CompactTable(SparkOperator):
         table = Table(aws, where.table(self.table))
         settings = load_settings(table)
         if noted_metadata(table, table.names.changes_table) is None:
-            say(f"{self.table} has no tables in Glue yet: dynalake_setup makes them")
+            conclude(f"{self.table} has no tables in Glue yet: dynalake_setup makes them")
             return
         request, retention = _request(where), raw_retention_days(aws, where)
+        lines: list[str] = []
+
+        def both(line: str) -> None:
+            say(line)
+            lines.append(line)
+
         if requested(NightOptions).dry_run:
-            lines: list[str] = []
-            faults = preview(table, settings, _now, lines.append, request, raw_retention_days=retention)
-            tell("\n".join([f"What a night would do for {self.table}:", *lines]))
+            faults = preview(table, settings, _now, both, request, raw_retention_days=retention)
+            conclude(f"A night would do this for {self.table}: {'; '.join(lines)}")
             _check(self.table, faults)
             return
         if is_for_spark(lambda: count_work(table, settings, _now(), request)):
             self.defer_to_spark(table, COMPACT, night(request))
-        _check(self.table, work(table, settings, _now, say, request, raw_retention_days=retention))
+        self._end(lines, work(table, settings, _now, both, request, raw_retention_days=retention))
         emit(table)
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> None:
@@ -83,12 +99,16 @@ class CompactTable(SparkOperator):
         label(self.table)
         for line in done["said"]:
             say(line)
-        _check(self.table, [Fault(**fault) for fault in done["faults"]])
+        self._end(done["said"], [Fault(**fault) for fault in done["faults"]])
         emit(named_table(self.table))
+
+    def _end(self, lines: Sequence[str], faults: Sequence[Fault]) -> None:
+        """Put the night's work into the run's note. Raise one error for all failed steps."""
+        conclude(f"{self.table}: {'; '.join(lines) or 'nothing was due'}")
+        _check(self.table, faults)
 
 
 def _check(table: str, faults: Sequence[Fault]) -> None:
-    """Raise one error for all failed steps of a night."""
     from dynalake.errors import TerminalError, TransientError
 
     if failed := "; ".join(f"{f.what}: {f.error}" for f in faults):

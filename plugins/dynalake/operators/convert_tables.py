@@ -16,7 +16,18 @@ from dynalake.operators.task import limits
 from dynalake.operators.task.assets import COMMITS, emit
 from dynalake.operators.task.each_table import check_faults, each_table, faults_of
 from dynalake.operators.task.mapped import most_mapped
-from dynalake.operators.task.session import clients, guarded, lake, named_table, requested, say, table_list, tell
+from dynalake.operators.task.note_text import name_tables
+from dynalake.operators.task.session import (
+    clients,
+    conclude,
+    guarded,
+    lake,
+    named_table,
+    requested,
+    say,
+    table_list,
+    tell,
+)
 from dynalake.operators.task.step import LABEL, gate, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
 from dynalake.options.engine import Engine
@@ -40,6 +51,7 @@ _SENTENCES = "sentences"  # the XCom with the texts that `plan` leaves to `repor
 @gate(execution_timeout=limits.PLAN, retries=1)
 def plan() -> list[dict[str, Any]]:
     """Finds the raw objects without live rows. If there are none, no other task runs."""
+    from dynalake.convert.plan import check_landed
     from dynalake.lake.catalog.table import Table
 
     aws = clients()
@@ -47,6 +59,7 @@ def plan() -> list[dict[str, Any]]:
     if not chosen:
         return []
     where, days = lake(aws), _days()
+    check_landed([Table(aws, where.table(name)) for name in chosen], days)
     planned = each_table(chosen, lambda name: _plan_table(Table(aws, where.table(name)), days), "planned")
     plans = [p for p in planned.values() if p is not None]
     large = [p for p in plans if p.batches and is_for_spark(partial(_count, p))]
@@ -56,8 +69,8 @@ def plan() -> list[dict[str, Any]]:
     say(f"{len(batches):,} batches of {len({b.table for b in batches}):,} tables are due")
     sentences += [f"{len(p.batches):,} batches of {p.table} are converted on Spark." for p in large]
     if not batches and not large:
-        if sentences:
-            tell("\n".join(sentences))
+        conclude("Nothing to convert")
+        tell("\n".join(sentences))
         check_faults(chain.from_iterable(faults_of(["plan"]).values()))
         return []
     for sentence in sentences:
@@ -167,7 +180,8 @@ def report(
     faults += chain.from_iterable(faults_of(["plan"]).values())
     faults += [f"{w['table']} could not be committed" for w in work or () if w["table"] not in committed_tables]
     faults += [f"{len(f.failed):,} batches of {f.table} could not be converted" for f in done if f.failed]
-    tell("\n".join([summary(done, faults), *sentences, *chain.from_iterable(map(_attention, done)), *faults]))
+    conclude(summary(done, faults))
+    tell("\n".join([*sentences, *chain.from_iterable(map(_attention, done)), *faults]))
     check_faults(faults)
     return {"tables": len(done), "rows": sum(finished.sums.rows for finished in done)}
 
@@ -175,7 +189,7 @@ def report(
 def summary(done: Sequence[Finished], faults: Sequence[str]) -> str:
     """Return the result of a run, in one line."""
     rows, objects = sum(finished.sums.rows for finished in done), sum(finished.objects for finished in done)
-    parts = [f"{rows:,} rows of {objects:,} raw objects in {len(done):,} {_plural('table', len(done))}"]
+    parts = [f"{rows:,} rows of {objects:,} raw objects"]
     for word in ("rejected", "repeats", "duplicates"):
         if count := sum(getattr(finished.sums, word) for finished in done):
             parts.append(f"{count:,} {word if word != 'rejected' else 'lines rejected'}")
@@ -183,7 +197,7 @@ def summary(done: Sequence[Finished], faults: Sequence[str]) -> str:
         parts.append(f"{waiting:,} objects wait for the next run")
     if faults:
         parts.append(f"{len(faults):,} {_plural('fault', len(faults))}")
-    return "; ".join(parts) + "."
+    return f"{name_tables([finished.table for finished in done]) or 'No table'} converted: {'; '.join(parts)}"
 
 
 def _lines(done: Finished) -> list[str]:

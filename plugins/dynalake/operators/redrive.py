@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import get_current_context
 
 from dynalake.operators.task.mapped import most_mapped
-from dynalake.operators.task.session import parameters, requested, run_id, run_table, say, tell
+from dynalake.operators.task.session import conclude, parameters, requested, run_id, run_table, say, tell
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.options.runs import RedriveOptions
 
@@ -23,11 +23,18 @@ def list_failed() -> list[int]:
     options = requested(RedriveOptions)
     table = run_table()
     plan = plan_redrive(table, options.batches)
-    say(plan.table() if plan.failures else f"Nothing of {table.names.table} has failed")
-    say(f"{plan.batches:,} batches with {plan.changes:,} changes, in {len(plan.chunks)} chunks")
+    failed = f"{plan.batches:,} batches with {plan.changes:,} changes have failed"
+    if plan.failures:
+        say(plan.table())
+    else:
+        conclude("nothing to redrive: nothing has failed")
+    say(f"{failed}, in {len(plan.chunks)} chunks")
     failures = [failure.to_dict() for failure in plan.failures[:SHOWN_FAILURES]]
     get_current_context()["ti"].xcom_push("failures", failures)
     if options.dry_run:
+        if plan.failures:
+            conclude(f"{failed}; they are only listed")
+            tell("\n".join(f"{f.stage}: {f.changes:,} × {f.reason}" for f in plan.failures[:SHOWN_FAILURES]))
         for chunk in plan.chunks:
             for key in chunk.keys:
                 say(f"{chunk.stage} | {key}")
@@ -70,5 +77,6 @@ def report(replayed: Iterable[dict[str, Any]]) -> dict[str, int]:
     for chunk in done:
         say(" | ".join([chunk["label"], *(f"{chunk[name]:,}" for name in counts)]))
     if done:
+        conclude(f"{totals['changes']:,} changes of {totals['done']:,} failed batches are stored")
         check_replayed(str(parameters()["table"]), done)
     return totals

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import PokeReturnValue, get_current_context
 
 from dynalake.operators.task.mapped import check_mapped
+from dynalake.operators.task.note_text import escape
 from dynalake.operators.task.session import (
     clients,
+    conclude,
     parameters,
+    places,
     poke,
     requested,
     run_id,
@@ -66,7 +69,8 @@ def choose_tables() -> list[dict[str, Any]]:
     for table in tables:
         say(f"{table}: the run {run_of(run_id(), table)}")
     more = f" and {len(tables) - SHOWN:,} more" if len(tables) > SHOWN else ""
-    tell(f"{text} names {len(tables):,} tables. Each has a run of its own: {', '.join(tables[:SHOWN])}{more}.")
+    conclude(f"names {len(tables):,} tables, each of which has a run of its own")
+    tell(f"{', '.join(tables[:SHOWN])}{more}")
     return [{"trigger_run_id": run_of(run_id(), table), "conf": {**parameters(), "table": table}} for table in tables]
 
 
@@ -142,17 +146,20 @@ def plan(source: dict[str, Any]) -> bool:
         # It is in the run's note if the stack is new, or if the run gives an option that has no effect.
         ignored = requested(LakeOptions).given.intersection(BUCKET_OPTIONS)
         (notes.append if storage is None or ignored else say)(kept_bucket(lake))
-    _show(plan_stack(aws, storage_spec(lake, create_bucket=creates, options=requested(LakeOptions))))
+    stacks = [_show(plan_stack(aws, storage_spec(lake, create_bucket=creates, options=requested(LakeOptions))))]
     if forwarder is None:
-        say(f"{lake.forwarder_stack}: will be created")
+        stacks.append(f"{lake.forwarder_stack}: will be created")
+        say(stacks[-1])
     partition = Source.from_dict(source).partition
     outputs = storage or planned_storage(lake, partition), forwarder or planned_forwarder(lake, partition)
     shards, note = _sizing(table)
     planned, follows = _table_stack(table, source, *outputs, shards=shards).plan()
-    _show(planned)
+    stacks.append(_show(planned))
     for line in follows:
         say(f"Afterwards: {line}")
-    tell("\n\n".join([*notes, note]))
+    if requested(SetupOptions).dry_run:
+        conclude(f"planned, and nothing is changed. {'; '.join(stacks)}")
+    tell("\n\n".join([note, *map(escape, notes)]), markdown=True)
     get_current_context()["ti"].xcom_push("shards", shards)
     return not requested(SetupOptions).dry_run
 
@@ -193,13 +200,13 @@ def _table_stack(
     return TableStack(table, requested(TableSettings), Source.from_dict(source), storage, forwarder, shards)
 
 
-def _show(planned: StackPlan) -> None:
-    if not planned.changes:
-        say(f"{planned.name}: {'will be created' if planned.creates else 'no changes'}")
-        return
-    say(f"{planned.name}: {'will be created' if planned.creates else 'will be changed'}")
+def _show(planned: StackPlan) -> str:
+    """Write a stack's changes to the log, and return them in a few words."""
+    fate = "will be created" if planned.creates else "will be changed" if planned.changes else "no changes"
+    say(f"{planned.name}: {fate}")
     for change in planned.changes:
         say(f"    {change}")
+    return f"{planned.name}: {fate}" + (f" ({len(planned.changes):,} resources)" if planned.changes else "")
 
 
 @step
@@ -414,16 +421,22 @@ def record_hand_off(outputs: dict[str, str]) -> str:
 
 
 @gate
-def needs_backfill(hand_off: str) -> bool:
+def needs_backfill(source: dict[str, Any], hand_off: str) -> bool:
     """Decides whether to start a backfill: the run requests one, and there is no snapshot since the hand-off."""
-    from datetime import datetime
+    from datetime import UTC, datetime
 
     from dynalake.backfill.commit.snapshot import snapshot_since
 
-    if requested(SetupOptions).backfill == "none":
-        say("The run requests no backfill; trigger dynalake_backfill when you want one")
-        return False
-    committed = snapshot_since(run_table(), datetime.fromisoformat(hand_off))
-    if committed:
-        say(f"The snapshot exists already, from the backfill run {committed}")
-    return committed is None
+    table = run_table()
+    committed = snapshot_since(table, datetime.fromisoformat(hand_off))
+    starts = requested(SetupOptions).backfill != "none" and committed is None
+    if starts:
+        follows = f"about {source['item_count']:,} items will be brought in by dynalake_backfill"
+    elif committed is not None:
+        follows = f"the items of before are there, from the backfill run {committed}"
+    else:
+        follows = "no backfill was requested; trigger dynalake_backfill when you want one"
+    now = datetime.now(UTC)
+    minutes = (now - (get_current_context()["dag_run"].start_date or now)).total_seconds() / 60
+    conclude(f"set up in {minutes:,.0f} min; {follows}", *places(table))
+    return starts

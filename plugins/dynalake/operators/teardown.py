@@ -8,7 +8,7 @@ from airflow.sdk import PokeReturnValue
 
 from dynalake.operators.task import limits
 from dynalake.operators.task.assets import COMMITS, emit
-from dynalake.operators.task.session import poke, requested, run_id, run_table, say, tell
+from dynalake.operators.task.session import conclude, poke, requested, run_id, run_table, say, tell
 from dynalake.operators.task.step import gate, step, wait
 from dynalake.operators.waits.canaries import look_for_canaries
 from dynalake.options.runs import TeardownOptions
@@ -27,6 +27,8 @@ def check() -> bool:
     for part in stored:
         say(f"{table.names.uri(part.prefix)}: {part.versions:,} versions of objects, {part.bytes:,} bytes")
     lines = remains.lines(table.names, stored, delete_data=bool(options.delete_data))
+    if options.dry_run:
+        conclude("nothing is removed: the run only shows what would go")
     (tell if options.dry_run else say)("\n".join(lines))
     return not options.dry_run
 
@@ -163,7 +165,9 @@ def report() -> list[str]:
     """Reports what is left, and how to remove that as well."""
     from dynalake.capture.teardown import what_is_left
 
-    left = what_is_left(run_table())
-    for line in left:
-        say(line)
+    table = run_table()
+    left = what_is_left(table)
+    deleted = requested(TeardownOptions).delete_data == table.names.table
+    conclude(f"the pipeline is removed, and its data {'is deleted' if deleted else 'stays'}")
+    tell("\n".join(left))
     return left

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from airflow.sdk import get_current_context
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import clients, named_table, parameters, requested, say, table_list, tell
+from dynalake.operators.task.note_text import name_tables
+from dynalake.operators.task.session import clients, conclude, named_table, parameters, requested, say, table_list, tell
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.options.runs import WatchOptions
 from dynalake.options.where import Tables
@@ -72,11 +73,13 @@ def report(tables: list[str] | None) -> dict[str, int]:
     from dynalake.capture.source.choose import not_set_up
     from dynalake.days import milliseconds
     from dynalake.watch.alerts import publish_alert
+    from dynalake.watch.judge import OK
     from dynalake.watch.status import check_alarms, check_seen, save_overview
 
     aws = clients()
     where = find_lake(aws, str(parameters()["environment"]))
     if where is None:
+        check_seen((), tables, 0)
         return {}
     now = datetime.now(UTC)
     set_up = list_tables(aws, where)
@@ -86,9 +89,16 @@ def report(tables: list[str] | None) -> dict[str, int]:
         state = "not checked" if status.is_stale(now) else status.state
         counts[state] = counts.get(state, 0) + 1
         say(f"{status.table}: {state}")
+    if overview.tables:
+        names = name_tables([status.table for status in overview.tables])
+        conclude(f"{names}: {', '.join(f'{count:,} {state}' for state, count in counts.items())}")
+    lines = [line for status in overview.tables if status.state != OK for line in status.lines()]
     unpublished = publish_alert(aws, where, overview.tables, now)
     if new := not_set_up(aws, tag, set_up) if (tag := requested(WatchOptions).tag) else ():
-        tell(f"Tables with the tag {tag} that are not set up: {', '.join(new)}. Run dynalake_setup with table={tag}.")
+        lines.append(
+            f"Tables with the tag {tag} that are not set up: {', '.join(new)}. Run dynalake_setup with table={tag}."
+        )
+    tell("\n".join(lines))
     check_alarms(overview.tables)
     begun = datetime.fromisoformat(str(get_current_context()["dag_run"].run_after))
     check_seen(overview.tables, tables, milliseconds(begun))

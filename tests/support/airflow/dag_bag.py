@@ -53,6 +53,25 @@ def stored(bag: Any) -> None:
     store_bag(bag)
 
 
+def newest_note(dag: str) -> str:
+    """Return the note that the scheduler gives the last run at its end; `DAG.test` has no session for it."""
+    from airflow.listeners.listener import get_listener_manager
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        query = session.query(DagRun).filter(DagRun.dag_id == dag).order_by(DagRun.id.desc())
+        dag_run = query.first()
+        assert dag_run is not None
+        hooks = get_listener_manager().hook
+        if str(dag_run.state) == "success":
+            hooks.on_dag_run_success(dag_run=dag_run, msg="success")
+        else:
+            hooks.on_dag_run_failed(dag_run=dag_run, msg="task_failure")
+        session.commit()
+        return str(dag_run.note)
+
+
 @pytest.fixture
 def run(stored: None, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Runs a DAG in this process; returns the state of the run and of each task, and the tasks' results."""

@@ -258,7 +258,7 @@ def test_an_invalid_time_is_kept_or_dropped_and_counted(world: World, method: st
     assert len(world.visible()) == kept
     assert {record["__sequence_number"] for record in world.visible()} == {"0" * 40}
     note = committed.ledger.note()
-    assert f"{len(INVALID) - dropped} kept and {dropped} dropped whose `updatedAt` is not a time, such as id=" in note
+    assert f"{len(INVALID) - dropped} kept and {dropped} dropped whose updatedAt is not a time, such as id=" in note
     named = re.findall(r"id='r-0000(\d)'", note)
     assert len(named) == len(set(named)) == 3
     assert set(map(int, named)) <= set(INVALID)

@@ -73,11 +73,16 @@ class Ledger:
             **({} if self.plan.window is None else {"vanished": self.vanished}),
         }
 
+    def headline(self) -> str:
+        """Return what the run has brought in, in a few words."""
+        what = "changes of the window" if self.plan.window is not None else "items"
+        return f"{self.total.kept:,} {what} are brought in, by {self.plan.method}"
+
     def note(self) -> str:
         """Return the totals in words: short enough for the note of a run in Airflow, which has 1,000 characters."""
         total = self.total
         text = (
-            f"**{self.plan.table}** by {self.plan.method}: read {total.read:,} = kept {total.kept:,} + filtered "
+            f"Read {total.read:,} = kept {total.kept:,} + filtered "
             f"{total.filtered:,}; {total.kept_without:,} kept and {total.filtered_without:,} dropped without a time. "
             f"{len(self.parts):,} objects, {self.bytes:,} bytes."
         )
@@ -91,7 +96,7 @@ class Ledger:
             # This comes last, because the end of a long note is cut.
             text += (
                 f" {total.kept_invalid:,} kept and {total.filtered_invalid:,} dropped whose "
-                f"`{self.plan.updated_at_attribute}` is not a time, such as {'; '.join(self.invalid_keys)}."
+                f"{self.plan.updated_at_attribute} is not a time, such as {'; '.join(self.invalid_keys)}."
             )
         return text
 

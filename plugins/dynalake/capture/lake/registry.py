@@ -9,10 +9,14 @@ from dataclasses import replace
 from dynalake.aws.answers import tolerate
 from dynalake.aws.clients import Clients
 from dynalake.days import DEFAULT_TIME_ZONE
-from dynalake.errors import NameTakenError, SettingsError
+from dynalake.errors import NameTakenError, SettingsError, cut, meant
 from dynalake.lake.catalog.table import Table
 from dynalake.names import DEFAULT_PREFIX, TABLE_PATTERN, Lake
 from dynalake.options.settings import TableSettings
+from dynalake.options.where import default_environment
+
+SHOWN_NAMES = 300
+"""Characters of the names of a lake's tables that an error lists."""
 
 
 def load_lake(clients: Clients, environment: str) -> Lake:
@@ -21,8 +25,9 @@ def load_lake(clients: Clients, environment: str) -> Lake:
     if lake is None:
         default = _default_lake(clients, environment)
         raise SettingsError(
-            f"There is no lake {environment!r} in account {default.account}, region {default.region}",
-            allowed="the environment of a lake that is set up",
+            f"There is no lake {environment!r} in account {default.account}, region {default.region}"
+            + meant([environment], [default_environment()]),
+            allowed=f"the environment of a lake that is set up (DYNALAKE_ENVIRONMENT is {default_environment()!r})",
             action="run dynalake_setup for a table first, or check the environment, region and AWS connection",
             environment=environment,
         )
@@ -88,8 +93,8 @@ def load_settings(table: Table) -> TableSettings:
         return settings
     known = list_tables(table.clients, names.lake)
     raise SettingsError(
-        f"Table {names.table!r} is not set up in the lake {names.lake.environment!r}",
-        allowed="one of " + ", ".join(known) if known else "a table that is set up; so far there is none",
+        f"Table {names.table!r} is not set up in the lake {names.lake.environment!r}{meant([names.table], known)}",
+        allowed=f"one of {cut(', '.join(known), SHOWN_NAMES)}" if known else "a table; so far none is set up",
         action="run dynalake_setup for it first",
         table=names.table,
     )

@@ -7,4 +7,5 @@ mapped          mapped tasks
 assets          asset events of commits
 each_table      the same for each table, where a fault in one does not stop the others
 run_note        the results of a run, as its note
+note_text       that note's text
 """

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from airflow.sdk import PokeReturnValue, get_current_context
 from airflow.sdk.exceptions import AirflowException
 
-from dynalake.errors import AccessError, DynalakeError, NotReadyError, SettingsError, TerminalError
+from dynalake.errors import AccessError, DynalakeError, NotReadyError, SettingsError, TerminalError, meant
 from dynalake.operators.task.mapped import check_mapped
-from dynalake.operators.task.run_note import NOTE
+from dynalake.operators.task.note_text import escape
+from dynalake.operators.task.run_note import ERROR, NOTE, OUTCOME
 from dynalake.options.option import Options
 from dynalake.options.where import Tables, check_connection
 
@@ -49,7 +49,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 
     The message is logged line by line before it is raised: Airflow shows an exception's text as one long line above a
-    stack trace, with the advice at its end.
+    stack trace, with the advice at its end. It is also pushed, for the note of a run that fails.
     """
 
     @wraps(function)
@@ -63,8 +63,14 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
 
             explained = explain(error, str(parameters().get("aws_conn_id", "")))
             if explained is None:
+                _push_error(f"{type(error).__name__}: {error}")
                 raise
             raise _for_airflow(explained) from None
+        except AirflowException:
+            raise  # how a task skips itself, for example
+        except Exception as error:
+            _push_error(f"{type(error).__name__}: {error}")
+            raise
 
     return run
 
@@ -77,6 +83,7 @@ def _aws_errors() -> tuple[type[Exception], ...]:
 
 
 def _for_airflow(error: DynalakeError) -> AirflowException:
+    _push_error(error.received, error.action)
     logger.error("%s: %s", type(error).__name__, error.received)
     if error.allowed:
         logger.error("Needed: %s", error.allowed)
@@ -90,6 +97,15 @@ def _for_airflow(error: DynalakeError) -> AirflowException:
     return kind(f"{type(error).__name__}: {error}")
 
 
+def _push_error(received: str, action: str = "") -> None:
+    """Leave an error to the run's note, which shows it if the task does not succeed later."""
+    try:
+        get_current_context()["ti"].xcom_push(ERROR, {"received": received, "action": action})
+    # The task must fail by its own error.
+    except Exception:
+        logger.warning("The error cannot be shown in the run's note", exc_info=True)
+
+
 def poke(ask: Callable[[], Any]) -> PokeReturnValue:
     """Return a sensor's poke: done with the result of `ask`, not done while it raises `NotReadyError`."""
     deadline = time.monotonic() + LOOK_SECONDS
@@ -99,6 +115,8 @@ def poke(ask: Callable[[], Any]) -> PokeReturnValue:
         except NotReadyError as error:
             if time.monotonic() > deadline:
                 say(error)
+                # If the sensor's time is over, Airflow raises an error that does not say what was missing.
+                _push_error(f"Waited too long. {error.received}", error.action)
                 return PokeReturnValue(is_done=False)
         time.sleep(0.5)
 
@@ -125,13 +143,17 @@ def check_conf(conf: Iterable[str], known: Iterable[str]) -> None:
     """Raise `SettingsError` unless each key of a run's `conf` is a parameter of its DAG. Name the nearest ones."""
     known = sorted(known)
     if unknown := sorted(set(conf) - set(known)):
-        near = dict.fromkeys(name for key in unknown for name in get_close_matches(key, known, 1))
-        meant = f". Did you mean {' and '.join(map(repr, near))}?" if near else ""
         raise SettingsError(
-            f"The run's conf has {', '.join(map(repr, unknown))}{meant}",
+            f"The run's conf has {', '.join(map(repr, unknown))}{meant(unknown, known)}",
             allowed=f"only the keys {', '.join(known)}",
             action="correct it, and trigger the DAG again",
         )
+
+
+def is_named(parameter: str) -> bool:
+    """Return whether whoever triggered the run has given this parameter. Airflow's form gives all, a schedule none."""
+    run: Any = get_current_context().get("dag_run")
+    return run is not None and parameter in (run.conf or {})
 
 
 def run_id() -> str:
@@ -192,10 +214,28 @@ def skip(why: str) -> NoReturn:
     raise AirflowSkipException(why)
 
 
-def tell(note: str) -> None:
-    """Write to the task's log and to the run's note."""
+def conclude(outcome: str, *links: str) -> None:
+    """Say what came of the run, as the first line of its note, after the run's table. The run's last one counts.
+
+    Those of mapped tasks are lines below it. `links`: Markdown for the end of the note.
+    """
+    table = parameters().get("table")
+    text = outcome if table is None else f"{table}: {outcome}"
+    say(text)
+    get_current_context()["ti"].xcom_push(OUTCOME, {"text": text, "links": links})
+
+
+def places(table: Table) -> tuple[str, ...]:
+    """Return where a table's data is, for the end of a run's note."""
+    names = table.names
+    query, raw = f"{names.lake.database}.{names.current_view}", names.uri(names.raw_prefix)
+    return escape(f"Query: {query}"), escape(f"Raw objects: {raw}")
+
+
+def tell(note: str, *, markdown: bool = False) -> None:
+    """Write to the task's log and to the run's note, below its first line. A task's last one counts."""
     say(note)
-    get_current_context()["ti"].xcom_push(NOTE, note)
+    get_current_context()["ti"].xcom_push(NOTE, note if markdown else escape(note))
 
 
 def lake(aws: Clients) -> Lake:
@@ -219,19 +259,25 @@ def run_table() -> Table:
 
 
 def table_list(aws: Clients) -> list[str]:
-    """Return the tables of a run: those in its parameter `tables`, or all that are set up."""
+    """Return the tables of a run: those in its parameter `tables`, or all that are set up.
+
+    A lake or table that the run names must exist. A scheduled run may be older than its lake.
+    """
     from dynalake.capture.lake.registry import find_lake, list_tables, load_settings
     from dynalake.lake.catalog.table import Table
 
     named, environment = requested(Tables).tables, str(parameters()["environment"])
-    where = lake(aws) if named else find_lake(aws, environment)
+    where = lake(aws) if named or is_named("environment") else find_lake(aws, environment)
     if where is None:
+        conclude(f"Nothing to do: there is no lake {environment!r}")
         tell(
-            f"There is no lake {environment!r}, so nothing was done. dynalake_setup makes it with its first table. If "
-            "your lake has another name, set DYNALAKE_ENVIRONMENT to it for all of Airflow's components."
+            "dynalake_setup makes it with its first table. If your lake has another name, set DYNALAKE_ENVIRONMENT to "
+            "it for all of Airflow's components."
         )
         return []
     chosen = list(list_tables(aws, where))
+    if not chosen and not named:
+        conclude(f"Nothing to do: no table is set up in the lake {environment!r}")
     if named:
         for name in set(named) - set(chosen):
             load_settings(Table(aws, where.table(name)))  # raises, because it is not set up
