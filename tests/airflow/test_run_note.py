@@ -10,7 +10,7 @@ import pytest
 from dynalake.aws.clients import Clients
 from dynalake.names import Lake
 from dynalake.operators.task.note_text import MARK
-from tests.support.airflow.dag_bag import load_bag, newest_note
+from tests.support.airflow.dag_bag import newest_note
 from tests.support.airflow.small_lake import add_table, make_lake, put
 
 Run = Callable[..., dict[str, Any]]
@@ -18,6 +18,11 @@ Run = Callable[..., dict[str, Any]]
 LAKE = "notes"
 ONE_TABLE = ("dynalake_backfill", "dynalake_redrive", "dynalake_teardown")
 SEVERAL = ("dynalake_convert", "dynalake_compact", "dynalake_watch")
+
+
+@pytest.fixture(autouse=True)
+def base_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,7 @@ def test_a_scheduled_run_before_the_first_setup_succeeds(run: Run, dag: str, mon
     first, *others, page = paragraphs(dag)
     assert first == "Nothing to do: there is no lake 'nowhere'"
     assert "set DYNALAKE_ENVIRONMENT" in others[0]
-    assert page == "[Page of the lake](/dynalake/?environment=nowhere)"
+    assert page == "[Page of the lake](https://airflow.example/dynalake/?environment=nowhere)"
 
 
 @pytest.mark.parametrize("dag", SEVERAL)
@@ -102,7 +107,7 @@ def test_nothing_to_redrive_is_said(run: Run, lake: Lake) -> None:
     assert run("dynalake_redrive", table="ORDERS", environment=LAKE)["run"] == "success"
     first, page = paragraphs("dynalake_redrive")
     assert first == "ORDERS: nothing to redrive: nothing has failed"
-    assert page == f"[Page of the table](/dynalake/tables/ORDERS?environment={LAKE})"
+    assert page == f"[Page of the table](https://airflow.example/dynalake/tables/ORDERS?environment={LAKE})"
     chosen = ["dynamodb-errors/forwarder/ORDERS/dt=20190525/"]
     assert run("dynalake_redrive", table="ORDERS", environment=LAKE, batches=chosen)["run"] == "failed"
     assert "Not among the failed batches of table 'ORDERS'" in paragraphs("dynalake_redrive")[0]
@@ -112,7 +117,9 @@ def test_hostile_names_stay_text(run: Run, lake: Lake) -> None:
     run("dynalake_redrive", table="[ok](https://evil.example) <b>", environment=LAKE)
     first, *_, page = paragraphs("dynalake_redrive")
     assert first.startswith(r"\[ok\](https://evil.example) \<b>: FAILED in list_failed: ")
-    assert page.startswith("[Page of the table](/dynalake/tables/%5Bok%5D%28https%3A%2F%2Fevil.example%29%20%3Cb%3E?")
+    assert page.startswith(
+        "[Page of the table](https://airflow.example/dynalake/tables/%5Bok%5D%28https%3A%2F%2Fevil.example%29%20%3Cb%3E?"
+    )
 
 
 def test_a_state_set_by_hand_is_said(stored: None) -> None:
@@ -127,4 +134,3 @@ def test_the_page_is_mounted_where_notes_link_to() -> None:
     from dynalake.operators.task.run_note import _PAGE
 
     assert f"{URL}/" == _PAGE
-    assert load_bag().dags

@@ -295,7 +295,7 @@ class _Keeping:
 def test_an_unknown_table_is_named(clients: Clients) -> None:
     make_table(clients, "THERE")
     names = set_up(clients, "there", TableSettings("THERE")).names
-    with pytest.raises(SettingsError, match=r"nothing of table 'THEIR' in the lake 'there'\. Needed: one of THERE"):
+    with pytest.raises(SettingsError, match=r"nothing of table 'THEIR' in the lake 'there'\. Did you mean 'THERE'\?"):
         check_teardown(Table(clients, names.lake.table("THEIR")))
     with pytest.raises(ClientError):
         clients.s3.head_object(Bucket=names.lake.bucket, Key="nothing")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynalake.days import check_day, day_of, end_of_day, find_zone, parse_day, shift_day
+from dynalake.days import check_day, check_known, day_of, end_of_day, find_zone, parse_day, shift_day
 from dynalake.errors import SettingsError
 from dynalake.names import Lake, shorten
 
@@ -118,6 +118,32 @@ def test_days(day: str) -> None:
     assert check_day(day) == day
     assert parse_day(LAKE.table("RECEIPTS").raw_day(day) + "x.gz") == day
     assert parse_day(f"dt={day}/x") == day
+
+
+@pytest.mark.parametrize(
+    ("days", "known", "says"),
+    [
+        (["20190525"], {"20190525"}, ""),
+        ([], set(), ""),
+        (
+            ["20190526", "20190525"],
+            {"20190520", "20190525", "20190530"},
+            "20190526.*nearest are 20190520|20190525, 2019",
+        ),
+        (
+            ["20190501"],
+            {"20190520", "20190525"},
+            "20190501, for which .* rows.*the nearest are 20190520. What",
+        ),
+        (["20190501"], set(), "days that have rows; none has"),
+    ],
+)
+def test_a_named_day_must_be_there(days: list[str], known: set[str], says: str) -> None:
+    if not says:
+        check_known(days, known, "rows")
+        return
+    with pytest.raises(SettingsError, match=says):
+        check_known(days, known, "rows")
 
 
 @pytest.mark.parametrize("day", ["", "2019-05-25", "20190532", "20230229", "today", "20190525x"])
