@@ -22,7 +22,7 @@ def started() -> dict[str, dict[str, Any]]:
 
     with create_session() as session:
         runs = session.query(DagRun).filter(DagRun.dag_id == "dynalake_setup", DagRun.run_id.like("%\\_\\_MANY%")).all()
-        return {run.conf["table"]: {"run_id": run.run_id, **run.conf} for run in runs}
+        return {run.conf["table"]: {"run_id": run.run_id, **run.conf} for run in runs if run.conf}
 
 
 def test_a_pattern_starts_a_run_for_each_table(clients: Clients, run: Run, logs: Callable[[], str]) -> None:

@@ -44,7 +44,8 @@ def preview(
         "scrub": lambda: ["Compare everything"] if requests.scrub or scrub_is_due(table, at) else [],
     }
     steps = Steps()
-    planned = [line for what, plan in lines.items() for line in steps.run(what, plan, [])]
+    nothing: list[str] = []
+    planned = [line for what, plan in lines.items() for line in steps.run(what, plan, nothing)]
     for line in planned or ([] if steps.faults else ["Nothing is due"]):
         say(line)
     return tuple(steps.faults)
