@@ -22,7 +22,8 @@ def started() -> dict[str, dict[str, Any]]:
 
     with create_session() as session:
         runs = session.query(DagRun).filter(DagRun.dag_id == "dynalake_setup", DagRun.run_id.like("%\\_\\_MANY%")).all()
-        return {run.conf["table"]: {"run_id": run.run_id, **run.conf} for run in runs if run.conf}
+        confs = [{"run_id": run.run_id, **(run.conf or {})} for run in runs]
+    return {str(conf["table"]): conf for conf in confs}
 
 
 def test_a_pattern_starts_a_run_for_each_table(clients: Clients, run: Run, logs: Callable[[], str]) -> None:

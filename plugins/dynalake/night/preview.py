@@ -43,10 +43,9 @@ def preview(
         "collect": lambda: _garbage(table, settings, now),
         "scrub": lambda: ["Compare everything"] if requests.scrub or scrub_is_due(table, at) else [],
     }
-    steps = Steps()
-    nothing: list[str] = []
+    steps, nothing = Steps(), list[str]()
     planned = [line for what, plan in lines.items() for line in steps.run(what, plan, nothing)]
-    for line in planned or ([] if steps.faults else ["Nothing is due"]):
+    for line in planned or (nothing if steps.faults else ["Nothing is due"]):
         say(line)
     return tuple(steps.faults)
 
