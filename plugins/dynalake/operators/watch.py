@@ -53,7 +53,7 @@ def look(name: str) -> str:
     if previous is not None and options.repaired:
         previous = replace(previous, lost_at=None, repaired_at=milliseconds(datetime.now(UTC)))
     readings = gather(table, settings, targets, datetime.now(UTC), previous=previous, items=options.compared_items)
-    status = TableStatus.of(name, readings, targets)
+    status = TableStatus.of(name, readings, targets, before)
     save_status(table, status)
     label(f"{name}: {status.state}")
     for line in status.lines():

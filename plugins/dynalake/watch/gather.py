@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from dynalake.aws.answers import code_of
 from dynalake.aws.clients import Clients
@@ -27,7 +28,8 @@ from dynalake.sizing.shards import filled
 from dynalake.watch.judge import FIREHOSE_HOURS, READS, Targets, is_in_time, losing_until, unlanded_since
 from dynalake.watch.landed import Sample, landed_since, read_sample
 from dynalake.watch.metrics import PERIOD_SECONDS, RECENT_MINUTES, WINDOW, plan_metrics, recent
-from dynalake.watch.readings import LISTED, Capture, Comparison, Lake, Landing, Readings
+from dynalake.watch.month import read_month
+from dynalake.watch.readings import LISTED, Capture, Comparison, Lake, Landing, Readings, Source
 from dynalake.watch.reconcile import choose, clear_up, compare, read_images, read_landed
 from dynalake.watch.tables import read_lake
 
@@ -67,10 +69,11 @@ def gather(
         lake = Lake(fault=f"The tables name {error}, which is gone", repair="restore it (the bucket keeps versions)")
     new = landed_since(landed, before.landing.newest_landed)
     sample = None if key is None else read_sample(table, key, new)
+    description = describe_source(table.clients, table.names.table)
     readings = Readings(
         at=at,
         hand_off=milliseconds(hand_off.at),
-        capture=read_capture(table, hand_off.mapping_id, table_id, points, before.capture, at),
+        capture=read_capture(table, hand_off.mapping_id, table_id, points, before.capture, at, description),
         landing=replace(
             plan_landing(points, new, sample, before.landing, at, targets, rejected_at),
             kept_hours=FIREHOSE_HOURS if settings.delivery == "direct" else settings.stream_retention_hours,
@@ -80,6 +83,8 @@ def gather(
         rejected=rejected,
         comparison=before.comparison,
         repaired_at=before.repaired_at,
+        source=Source(description.get("ItemCount"), description.get("TableSizeBytes")),
+        month=read_month(table, settings, before.month, now) if description else before.month,
     )
     readings = plan_lost(readings, points["dropped"], before, hand_off)
     if items <= 0 or key is None or readings.capture.stream == "replaced":
@@ -94,10 +99,11 @@ def read_capture(
     points: Mapping[str, Points],
     before: Capture,
     at: int,
+    description: Mapping[str, Any],
 ) -> Capture:
     """Return the mapping as Lambda describes it, the table's stream, and the forwarder's metrics.
 
-    `table_id`: the lake's.
+    `table_id`: the lake's. `description`: what `describe_source` returned.
     """
     try:
         mapping = table.clients.lambda_.get_event_source_mapping(UUID=mapping_id)
@@ -107,7 +113,7 @@ def read_capture(
         if code_of(error) != "ResourceNotFoundException":
             raise
         state, result, changed, arn = "gone", "", None, before.stream_arn
-    stream = read_stream(table.clients, table.names.table, table_id, arn)
+    stream = stream_of(description, table_id, arn)
     invoked = sum(recent(points["invoked"], at, RECENT_MINUTES))
     unread = cannot_read(result) and not invoked
     reads = state in READS and not unread and not stream
@@ -135,13 +141,19 @@ def read_filled(table: Table, taken: Points) -> float:
     return 0.0 if stream is None or stream.mode == "on_demand" else filled(most, PERIOD_SECONDS, stream)
 
 
-def read_stream(clients: Clients, table: str, table_id: str, read: str) -> str:
-    """Return `Capture.stream`: '' where the mapping, as far as is known, reads the table's stream."""
+def describe_source(clients: Clients, table: str) -> Mapping[str, Any]:
+    """Return the table as DynamoDB describes it; empty where there is none."""
     try:
-        description = clients.dynamodb.describe_table(TableName=table)["Table"]
+        return dict(clients.dynamodb.describe_table(TableName=table)["Table"])
     except Exception as error:
         if code_of(error) != "ResourceNotFoundException":
             raise
+        return {}
+
+
+def stream_of(description: Mapping[str, Any], table_id: str, read: str) -> str:
+    """Return `Capture.stream`: '' where the mapping, as far as is known, reads the table's stream (pure)."""
+    if not description:
         return "gone"
     if is_another(table_id, description["TableId"]):
         return "replaced"

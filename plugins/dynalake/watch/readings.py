@@ -91,6 +91,48 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class SeenColumn:
+    """A column of `{t}` that holds an attribute.
+
+    `since`: the first look that saw it; None for a column that the first look of all saw. `changed`: the look that saw
+    its present type first, if it has had another, `was`.
+    """
+
+    name: str
+    attribute: str
+    type: str
+    since: int | None = None
+    was: str = ""
+    changed: int | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """An attribute with `values` in `__other`; `type`: the column's that they do not fit, or '' without a column."""
+
+    attribute: str
+    values: int
+    type: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The DynamoDB table as DynamoDB counts it, about every six hours; None where it did not say."""
+
+    items: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Month:
+    """Dollars of a month of the table's pipeline, by service, estimated at `at` from its writes of two weeks."""
+
+    at: int
+    delivery: str
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Lake:
     """The two Iceberg tables, `{t}` and `{t}_state`, and the work that waits for them."""
 
@@ -122,16 +164,26 @@ class Lake:
     checked_at: int = 0
     queries: Mapping[str, str] = field(default_factory=dict)
     """SQL of `{t}_current` by dialect, for engines without Presto views."""
+    live: int | None = None
+    """Items that exist, as of the last fold: `state` has those that are gone, too."""
+    columns: tuple[SeenColumn, ...] = ()
+    held: tuple[Held, ...] = ()
+    """Attributes with values in `__other`, as of `checked_at`; of very many those with the most values."""
+    held_attributes: int = 0
+    held_values: int = 0
+    """Number of all of them, and of their values."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Lake:
-        """Return the lake from the JSON of `dataclasses.asdict`."""
+        """Return the lake from the JSON of `dataclasses.asdict`, also from a release that read less."""
         parts = {
             "changes": Size(**values["changes"]),
             "state": Size(**values["state"]),
             "waiting": tuple(Wait(**wait) for wait in values["waiting"]),
             "days": tuple(Day(day["day"], Size(**day["size"])) for day in values["days"]),
             "findings": tuple(map(Finding.from_dict, values["findings"])),
+            "columns": tuple(SeenColumn(**column) for column in values.get("columns", ())),
+            "held": tuple(Held(**held) for held in values.get("held", ())),
         }
         return cls(**{**values, **parts})
 
@@ -177,10 +229,12 @@ class Readings:
     """Time since which, where it is known: from a pipeline's end to the next one's hand-off."""
     repaired_at: int | None = None
     """Time at which somebody reported that all losses until then are repaired."""
+    source: Source = field(default_factory=Source)
+    month: Month | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Readings:
-        """Return the readings from the JSON of `dataclasses.asdict`."""
+        """Return the readings from the JSON of `dataclasses.asdict`, also from a release that read less."""
         comparison = dict(values["comparison"])
         for name in ("doubts", "differing"):
             comparison[name] = tuple(Doubt(**doubt) for doubt in comparison[name])
@@ -195,4 +249,6 @@ class Readings:
             lost_at=values["lost_at"],
             lost_since=values["lost_since"],
             repaired_at=values["repaired_at"],
+            source=Source(**values.get("source", {})),
+            month=Month(**values["month"]) if values.get("month") else None,
         )

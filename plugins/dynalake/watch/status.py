@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from dynalake.days import milliseconds
 from dynalake.errors import AlarmError, RecordError, cut
 from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
+from dynalake.watch.history import History, add_look, point_of
 from dynalake.watch.judge import ALARMS, Targets, Verdict, duration, judge, moment, worst
 from dynalake.watch.readings import Readings
 
@@ -24,6 +25,8 @@ LARGEST_BYTES = 16 << 20
 """Bytes of an object, more than the statuses of a thousand tables: a larger one is not the watch's, and is not read."""
 WRONG_VALUES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """Errors from reading or showing values of another type or range than a watch writes."""
+OVERVIEW_HOURS = 24
+"""Hours of each table's history in the overview."""
 STALE_MINUTES = 30
 """Age at which a status no longer describes the present: three runs were missed."""
 
@@ -37,12 +40,22 @@ class TableStatus:
     verdicts: tuple[Verdict, ...]
     targets: Targets
     readings: Readings
+    history: History = field(default_factory=History)
 
     @classmethod
-    def of(cls, table: str, readings: Readings, targets: Targets) -> TableStatus:
-        """Judge readings, and return the status."""
+    def of(cls, table: str, readings: Readings, targets: Targets, before: TableStatus | None = None) -> TableStatus:
+        """Judge readings, and return the status. `before`: the last one, whose history goes on."""
         verdicts = judge(readings, targets)
-        return cls(table, worst(verdicts), verdicts, targets, readings)
+        state, history = worst(verdicts), History() if before is None else before.history
+        if readings.hand_off is not None:
+            history = add_look(history, point_of(readings, state))
+        return cls(table, state, verdicts, targets, readings, history)
+
+    def shortened(self) -> TableStatus:
+        """Return the status for the overview: without what only the table's own page shows, which is long."""
+        lake = replace(self.readings.lake, queries={}, columns=(), held=())
+        history = History(hours=self.history.hours[-OVERVIEW_HOURS:])
+        return replace(self, readings=replace(self.readings, lake=lake), history=history)
 
     def is_stale(self, now: datetime) -> bool:
         """Return whether nobody has looked at the table for too long."""
@@ -71,6 +84,7 @@ class TableStatus:
             verdicts=tuple(Verdict(**verdict) for verdict in values["verdicts"]),
             targets=Targets(**values["targets"]),
             readings=Readings.from_dict(values["readings"]),
+            history=History.from_dict(values["history"]) if "history" in values else History(),
         )
 
 
@@ -142,16 +156,12 @@ def last_read(table: Table) -> datetime | None:
 
 
 def save_overview(clients: Clients, lake: Lake, tables: Sequence[str], now: datetime) -> Overview:
-    """Gather the last status of each table into the lake's overview; one that was never looked at is of 1970.
-
-    It leaves out the tables' queries, which are long: they are in the table's own status.
-    """
+    """Gather the last status of each table into the lake's overview; one that was never looked at is of 1970."""
     store = Store(clients, lake.bucket)
 
     def last(table: str) -> TableStatus:
         status = load_status(Table(clients, lake.table(table))) or TableStatus.of(table, Readings(at=0), Targets())
-        readings = status.readings
-        return replace(status, readings=replace(readings, lake=replace(readings.lake, queries={})))
+        return status.shortened()
 
     with ThreadPoolExecutor(READERS) as pool:
         statuses = tuple(pool.map(last, tables))

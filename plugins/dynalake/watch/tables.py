@@ -21,6 +21,7 @@ from dynalake.lake.catalog.table import BOUND, FOLDED_TO, SHOWN_RUN, Table, numb
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import order_of, plan_compaction
 from dynalake.lake.compaction.widen import HELD_TOO_LONG, held_for
+from dynalake.lake.compaction.widen_plan import read_misfits
 from dynalake.lake.current.fold import FoldOptions, count_bytes
 from dynalake.lake.current.view_entries import PIN, views_bound, write_texts
 from dynalake.lake.upkeep.scrub import read_scrub
@@ -29,6 +30,7 @@ from dynalake.lake.working.findings import Finding
 from dynalake.options.settings import TableSettings
 from dynalake.record.change import EVENT_TIME
 from dynalake.watch.readings import Day, Lake, Readings, Size, Wait
+from dynalake.watch.seen_schema import HELD_ATTRIBUTES, see_columns, see_held
 
 SHOWN_DAYS = 30
 """Days of the changes whose files are read."""
@@ -58,9 +60,13 @@ def read_lake(
     snapshot = before.snapshot
     if run != before.run or snapshot is None or previous.hand_off != milliseconds(hand_off):
         snapshot = snapshot_since(table, hand_off) if run else None
-    findings, checked_at = before.findings, before.checked_at
+    schema, findings, checked_at = schema_of(changes), before.findings, before.checked_at
+    waiting_values = before.held, before.held_attributes, before.held_values
     if findings or at - checked_at >= CHECK_MS:
         findings, checked_at = find_faults(table, changes, state, now), at
+        misfits = see_held(schema, read_misfits(table, changes))
+        waiting_values = misfits[:HELD_ATTRIBUTES], len(misfits), sum(held.values for held in misfits)
+    held_most, held_attributes, held_values = waiting_values
     newest = max((times[1] for f in files if (times := f.bounds(EVENT_TIME))), default=None)
     held, begun = size_of(state), number(changes, BOUND) > folded_to
     is_due = begun or FoldOptions.of_settings(settings).reason(unfolded, held.bytes, (newest or 0) - folded_to)
@@ -80,6 +86,13 @@ def read_lake(
         findings=findings,
         checked_at=checked_at,
         queries=read_queries(table, changes, state),
+        live=before.live
+        if held == before.state and before.live is not None
+        else sum(f.rows for f in state.files({False})),
+        columns=see_columns(schema, before.columns, at, first=not before.checked_at),
+        held=held_most,
+        held_attributes=held_attributes,
+        held_values=held_values,
     )
 
 

@@ -20,7 +20,7 @@ from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 from dynalake.record.change import encode_change
 from dynalake.record.key import ItemKey, KeyAttribute
-from dynalake.watch.gather import plan_landing, plan_lost, read_capture
+from dynalake.watch.gather import describe_source, plan_landing, plan_lost, read_capture
 from dynalake.watch.judge import Targets
 from dynalake.watch.landed import Sample, landed_since, plan_sample, read_sample
 from dynalake.watch.metrics import plan_metrics, recent
@@ -158,7 +158,8 @@ def test_the_last_read_of_the_stream_is_remembered_while_nobody_reads_it() -> No
     none: dict[str, Any] = dict.fromkeys(plan_metrics(NAMES, "uuid", "kinesis"), ())
     capture, reads, reading = Capture(), [], Reading("")
     for at, reading.state in ((1_000, "Enabled"), (2_000, "Enabled"), (3_000, "Disabled"), (4_000, "")):
-        capture = read_capture(Table(Clients(lambda _: reading), NAMES), "uuid", "first", none, capture, at)
+        table = Table(Clients(lambda _: reading), NAMES)
+        capture = read_capture(table, "uuid", "first", none, capture, at, describe_source(table.clients, "RECEIPTS"))
         reads.append((capture.read_at, capture.stream_arn))
     assert reads == [(1_000, "stream/1"), *[(2_000, "stream/1")] * 3]
 
@@ -170,7 +171,9 @@ def test_a_recreated_table_is_recognised_by_its_id(state: str) -> None:
     reading = Reading(state)
 
     def look(table_id: str) -> Capture:
-        return read_capture(Table(Clients(lambda _: reading), NAMES), "uuid", table_id, none, Capture(), 1_000)
+        table = Table(Clients(lambda _: reading), NAMES)
+        description = describe_source(table.clients, "RECEIPTS")
+        return read_capture(table, "uuid", table_id, none, Capture(), 1_000, description)
 
     assert look("first").stream == look("").stream == ""
     reading.table_id = "second"
