@@ -12,12 +12,19 @@ from dynalake.options.option import Options, option
 
 WHERE = "Lake and connection"
 
+ENVIRONMENTS = "DYNALAKE_ENVIRONMENTS"
 CONNECTION, CONNECTIONS = "DYNALAKE_AWS_CONN_ID", "DYNALAKE_AWS_CONN_IDS"
 
 
 def default_environment() -> str:
     """Return the lake of scheduled runs, and of the page."""
     return os.environ.get("DYNALAKE_ENVIRONMENT", "dev")
+
+
+def offered_environments() -> tuple[str, ...]:
+    """Return the lakes between which the page lets a reader choose, that of scheduled runs first."""
+    listed = (os.environ.get(ENVIRONMENTS) or "").split(",")
+    return tuple(dict.fromkeys((default_environment(), *(name for text in listed if (name := text.strip())))))
 
 
 def allowed_connections() -> tuple[str, ...]:

@@ -1,14 +1,13 @@
 """The page as a FastAPI application that Airflow's API server mounts.
 
 Airflow does not protect applications of plugins, so every route here needs a user who may see the DAG `dynalake_watch`:
-the page shows its results.
+the page shows its results. What Airflow knows of runs is shown only to users who may see these runs.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
-from dataclasses import fields
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -16,29 +15,33 @@ from typing import Any
 from urllib.parse import urlencode
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_authenticated
-from airflow.models.dag import DagModel
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dynalake.aws.refusals import AWS_ERRORS, explain
 from dynalake.errors import DynalakeError, RecordError
-from dynalake.options.where import default_environment
-from dynalake.ui.data import read_content, read_status
-from dynalake.ui.view import overview_view, table_detail
+from dynalake.options.where import default_environment, offered_environments
+from dynalake.ui.data import Content, read_content, read_status
+from dynalake.ui.detail import table_detail
+from dynalake.ui.links import dag_page, lake_links, table_actions, table_links
+from dynalake.ui.runs import details_of, read_runs, read_schedule, read_startable
+from dynalake.ui.texts import command_of, iso, utc
+from dynalake.ui.view import COLUMNS, FIRST, overview_view, table_row
+from dynalake.watch.judge import duration
 from dynalake.watch.status import WRONG_VALUES
 
 DAG = "dynalake_watch"
 HERE = Path(__file__).parent / "templates"
-SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
+SCRIPT, STYLE = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
 
 logger = logging.getLogger(__name__)
 
 # Every value is escaped: a table, an attribute or an error message may contain anything.
 _templates = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-_templates.globals["script"] = SCRIPT
+_templates.globals.update(script=SCRIPT, style=STYLE)
+_templates.filters.update(command=command_of, iso=iso, seconds=duration, utc=utc)
 
 _HEADERS = {
     # Nothing from elsewhere, and no script except dynalake's own: so even an unescaped value could not run.
@@ -53,15 +56,8 @@ _HEADERS = {
 
 def may_see(user: GetUserDep) -> None:
     """Refuse a user who may not see the DAG with 403."""
-    if not get_auth_manager().is_authorized_dag(method="GET", details=_dag(), user=user):
+    if not get_auth_manager().is_authorized_dag(method="GET", details=details_of(DAG), user=user):
         raise HTTPException(403, f"You may not see the DAG {DAG}")
-
-
-def _dag() -> DagDetails:
-    """Return the DAG as Airflow's own routes do: with its team, if Airflow has teams."""
-    if "team_name" not in {field.name for field in fields(DagDetails)}:
-        return DagDetails(id=DAG)
-    return DagDetails(id=DAG, team_name=DagModel.get_team_name(DAG))
 
 
 def make_app() -> FastAPI:
@@ -79,54 +75,82 @@ def make_app() -> FastAPI:
         return _page("refused.html", error.status_code, status=error.status_code, detail=error.detail)
 
     @app.get("/")
-    def overview(environment: str = "") -> HTMLResponse:
-        return _answer(environment or default_environment(), "")
+    def overview(user: GetUserDep, environment: str = "") -> HTMLResponse:
+        return _answer(environment or default_environment(), "", user)
 
     @app.get("/tables/{table}")
-    def table(table: str, environment: str = "") -> HTMLResponse:
-        return _answer(environment or default_environment(), table)
+    def table(user: GetUserDep, table: str, environment: str = "") -> HTMLResponse:
+        return _answer(environment or default_environment(), table, user)
 
     return app
 
 
-def _answer(environment: str, table: str) -> HTMLResponse:
+def _answer(environment: str, table: str, user: Any) -> HTMLResponse:
     """Return a page of the environment's lake, or a page with the error."""
+    # The path from this page to the overview, and to Airflow's root.
+    home = "../" if table else ""
+    place = {"environment": environment, "query": _query(environment), "home": home, "airflow": f"{home}../"}
     try:
-        return _show(environment, table)
+        return _show(environment, table, user, place)
     except RecordError as error:
-        return _message(environment, 502, error.received, error.allowed, error.action)
+        return _message(place, 502, error.received, error.allowed, error.action)
     except DynalakeError as error:
-        return _message(environment, 400, error.received, error.allowed, error.action)
+        return _message(place, 400, error.received, error.allowed, error.action)
     except AWS_ERRORS as error:
         logger.warning("The page cannot read the lake %s: %s", environment, error)
         explained = explain(error)
         if explained is not None:
-            return _message(environment, 502, explained.received, explained.allowed, explained.action)
-        return _message(environment, 502, f"AWS has returned an error: {error}", "", "check the AWS connection")
+            return _message(place, 502, explained.received, explained.allowed, explained.action)
+        return _message(place, 502, f"AWS has returned an error: {error}", "", "check the AWS connection")
     except WRONG_VALUES:
         # The objects in S3 have the right shape, but values that the watch never writes, such as a year after 9999.
         logger.exception("The page cannot show the lake %s", environment)
         return _message(
-            environment, 502, "The stored status of this lake cannot be shown", "", f"run {DAG}, which writes it again"
+            place, 502, "The stored status of this lake cannot be shown", "", f"run {DAG}, which writes it again"
         )
 
 
-def _show(environment: str, table: str) -> HTMLResponse:
+def _show(environment: str, table: str, user: Any, place: dict[str, str]) -> HTMLResponse:
     content = read_content(environment)
-    if content.lake is None:
-        action = "trigger dynalake_setup with its first table, or open this page with ?environment=…"
-        return _message(environment, 200, f"There is no lake {environment!r} yet", "", action)
-    if content.overview is None:
-        return _message(environment, 200, "This lake has not been checked yet", "", f"unpause {DAG}")
-    now = datetime.now(UTC)
+    if content.lake is None or content.overview is None:
+        action = "set up its first table with dynalake_setup, or open this page with ?environment=…"
+        there = f"There is no lake {environment!r} yet"
+        return _message(place, 200, there, "", action, "dynalake_setup", "Set up a table")
+    now, schedule = datetime.now(UTC), read_schedule(DAG)
+    shown = {**place, "content": content, "schedule": schedule, "watch_page": dag_page(DAG)}
     if not table:
         view = overview_view(content.overview, content.lake, now)
-        return _page("overview.html", content=content, view=view, query=_query(environment))
-    overview_status = next((status for status in content.overview.tables if status.table == table), None)
-    if overview_status is None:
-        return _message(environment, 404, f"There is no table {table!r} in this lake", "", "see the overview")
-    detail = table_detail(read_status(environment, table) or overview_status, content.lake.table(table), now)
-    return _page("table.html", content=content, detail=detail, query=_query(environment))
+        return _page(
+            "overview.html",
+            **shown,
+            view=view,
+            columns=COLUMNS,
+            links=lake_links(content.lake),
+            lakes=[(name, _query(name)) for name in (*offered_environments(), environment)],
+            setup_page=dag_page("dynalake_setup"),
+        )
+    return _show_table(content, table, user, now, shown)
+
+
+def _show_table(content: Content, table: str, user: Any, now: datetime, shown: dict[str, Any]) -> HTMLResponse:
+    assert content.lake is not None
+    assert content.overview is not None
+    known = next((status for status in content.overview.tables if status.table == table), None)
+    if known is None:
+        there = f"There is no table {table!r} in this lake"
+        action = "see the overview for those that there are, or set it up with dynalake_setup"
+        return _message(shown, 404, there, "", action, "dynalake_setup", "Set up a table")
+    names = content.lake.table(table)
+    status = read_status(content.environment, table) or known
+    return _page(
+        "table.html",
+        **shown,
+        first=table_row(status, content.lake, now).state == FIRST,
+        detail=table_detail(status, names, now),
+        links=table_links(names),
+        actions=table_actions(names, read_startable(user)),
+        runs=read_runs(user, content.environment, table),
+    )
 
 
 def _query(environment: str) -> str:
@@ -134,9 +158,12 @@ def _query(environment: str) -> str:
     return "" if environment == default_environment() else f"?{urlencode({'environment': environment})}"
 
 
-def _message(environment: str, code: int, received: str, allowed: str, action: str) -> HTMLResponse:
+def _message(
+    place: dict[str, Any], code: int, received: str, allowed: str, action: str, dag: str = "", button: str = ""
+) -> HTMLResponse:
+    """Return a page that says what is wrong, and leads to a DAG's form if that helps."""
     texts = {"received": received, "allowed": allowed, "action": action}
-    return _page("message.html", code, environment=environment, **texts)
+    return _page("message.html", code, **place, **texts, dag_page=dag_page(dag), button=button)
 
 
 def _page(template: str, code: int = 200, **values: Any) -> HTMLResponse:

@@ -1,18 +1,21 @@
-"""The source of the page's content: one object in S3, written by `dynalake_watch`."""
+"""The source of the page's content: the lake's overview and each table's status in S3, written by `dynalake_watch`."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cachetools import TTLCache, cached
 
 from dynalake.aws.clients import Clients
-from dynalake.capture.lake.registry import find_lake
+from dynalake.capture.lake.registry import find_lake, list_tables
 from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 from dynalake.operators.task.session import clients_of
 from dynalake.options.where import allowed_connections
+from dynalake.watch.judge import Targets
+from dynalake.watch.readings import Readings
 from dynalake.watch.status import Overview, TableStatus, load_overview, load_status
 
 CLIENTS_SECONDS = 600
@@ -27,7 +30,10 @@ _making = threading.Lock()
 
 @dataclass(frozen=True)
 class Content:
-    """A lake and its overview; None if the lake is not set up, or was not checked yet."""
+    """A lake and its overview; None if the lake is not set up.
+
+    Before the first check, the overview has the tables that are set up, and is of 1970.
+    """
 
     environment: str
     lake: Lake | None = None
@@ -45,7 +51,14 @@ def read_content(environment: str) -> Content:
     if place is None:
         return Content(environment)
     clients, lake = place
-    return Content(environment, lake, load_overview(clients, lake))
+    return Content(
+        environment, lake, load_overview(clients, lake) or unchecked(environment, list_tables(clients, lake))
+    )
+
+
+def unchecked(environment: str, tables: Iterable[str]) -> Overview:
+    """Return the overview of a lake before its first check."""
+    return Overview(environment, 0, tuple(TableStatus.of(table, Readings(0), Targets()) for table in tables))
 
 
 @cached(TTLCache(maxsize=32, ttl=CONTENT_SECONDS), lock=threading.Lock())
