@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.airflow.lake_page import page, running_page  # noqa: F401  fixtures
 from tests.support.airflow.dag_bag import bag, run, stored  # noqa: F401  fixtures
 
 

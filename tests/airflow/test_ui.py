@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from inspect import signature
 from io import BytesIO
 from types import SimpleNamespace
@@ -14,117 +15,10 @@ from typing import Any
 
 import pytest
 
-from dynalake.days import milliseconds
 from dynalake.errors import SettingsError
-from dynalake.lake.working.findings import Finding
-from dynalake.names import Lake
-from dynalake.watch.judge import Targets
-from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Landing, Readings, Size
-from dynalake.watch.readings import Lake as SeenLake
-from dynalake.watch.status import LARGEST_BYTES, Overview, TableStatus, load_overview
-
-LAKE = Lake("dev", "123456789012", "eu-west-1")
-EVIL = '<script>alert("x")</script>'
-
-
-def well(minutes_ago: int = 0) -> Readings:
-    """Return a healthy table, watched these minutes ago."""
-    now = datetime.now(UTC) - timedelta(minutes=minutes_ago)
-    at = milliseconds(now)
-    size = Size(1234, 1500, 3)
-    return Readings(
-        at=at,
-        hand_off=at,
-        capture=Capture("uuid", "Enabled", "OK", at, 10, 2.0),
-        landing=Landing(30, 0, at - 60_000, at - 90_000, 30),
-        lake=SeenLake(
-            changes=size,
-            state=Size(99, 500, 1),
-            newest_change=at - 100_000,
-            folded_to=at - 7_200_000,
-            unconverted=3,
-            unconverted_since=at - 60_000,
-            run=1,
-            snapshot="run",
-            days=(Day(LAKE.day_of(now), size),),
-        ),
-        rejected={"mapping": 0, "forwarder": 0, "delivery": 0, "convert": 0},
-        comparison=Comparison(at, 20, 20),
-    )
-
-
-def stopped() -> Readings:
-    return replace(well(), capture=Capture("uuid", "Disabled", "", well().at - 3_600_000))
-
-
-def hostile() -> Readings:
-    """Return a status whose outside values are hostile."""
-    differing = Doubt(f'["{EVIL}"]', "x", well().at, well().at)
-    capture = replace(well().capture, last_result=f"PROBLEM: {EVIL}")
-    lake = replace(well().lake, snapshot=EVIL, queries={"spark": EVIL}, findings=(Finding("x", EVIL, EVIL, EVIL),))
-    return replace(well(), capture=capture, lake=lake, comparison=Comparison(well().at, 1, 0, (), (differing,)))
-
-
-def overview(**tables: Readings) -> Overview:
-    statuses = (TableStatus.of(name, readings, Targets()) for name, readings in tables.items())
-    return Overview("dev", milliseconds(datetime.now(UTC)), tuple(statuses))
-
-
-class Page:
-    """The protected application, and the content that it would read from S3."""
-
-    def __init__(self, client: Any, tokens: dict[str, str]) -> None:
-        self.client, self.tokens = client, tokens
-        self.content: Any = None
-        self.environments: list[str] = []
-
-    def read(self, environment: str) -> Any:
-        self.environments.append(environment)
-        if isinstance(self.content, Exception):
-            raise self.content
-        from dynalake.ui.data import Content
-
-        return Content(environment, LAKE, self.content) if isinstance(self.content, Overview) else self.content
-
-    def read_status(self, environment: str, table: str) -> TableStatus | None:
-        """Return the status with the parts that the overview leaves out."""
-        status: TableStatus = next(status for status in self.content.tables if status.table == table)
-        lake = replace(status.readings.lake, queries={"spark": "SELECT `id`", **status.readings.lake.queries})
-        return replace(status, readings=replace(status.readings, lake=lake))
-
-    def get(self, path: str = "/", user: str = "viewer") -> Any:
-        headers = {"Authorization": f"Bearer {self.tokens[user]}"} if user in self.tokens else {}
-        return self.client.get(path, headers=headers)
-
-
-@pytest.fixture(scope="module")
-def running_page() -> Iterator[Page]:
-    from airflow.api_fastapi.app import create_auth_manager, get_auth_manager
-    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-    from airflow.utils.db import initdb
-    from fastapi.testclient import TestClient
-
-    from dynalake.airflow_plugin import DynalakePlugin
-
-    initdb()
-    create_auth_manager().init()
-    (mounted,) = DynalakePlugin().fastapi_apps
-    users = {
-        "viewer": SimpleAuthManagerUser(username="viewer", role="viewer"),
-        "nobody": SimpleAuthManagerUser(username="nobody", role=None),
-    }
-    tokens = {name: get_auth_manager().generate_jwt(user) for name, user in users.items()}
-    with TestClient(mounted["app"]) as client:
-        yield Page(client, {**tokens, "stranger": "not.a.token"})
-
-
-@pytest.fixture
-def page(running_page: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
-    monkeypatch.setattr("dynalake.ui.app.read_content", running_page.read)
-    monkeypatch.setattr("dynalake.ui.app.read_status", running_page.read_status)
-    running_page.environments = []
-    running_page.content = overview(RECEIPTS=well(), STOPPED=stopped(), STALE=well(150))
-    return running_page
+from dynalake.ui.data import unchecked
+from dynalake.watch.status import LARGEST_BYTES, Overview, load_overview
+from tests.airflow.lake_page import EVIL, LAKE, Page, hostile, overview, well
 
 
 @pytest.mark.parametrize("path", ["/", "/tables/RECEIPTS", "/?environment=prod"])
@@ -163,12 +57,11 @@ def test_no_other_path_exists(page: Page, path: str) -> None:
 def test_the_overview_shows_the_worst_first(page: Page) -> None:
     text = page.get().text
     assert re.findall(r'href="tables/(\w+)"', text) == ["STOPPED", "STALE", "RECEIPTS"]
-    assert re.findall(r'class="badge (\w+)">([^<]+)<', text) == [
-        ("bad", "stopped"),
-        ("warn", "not checked"),
-        ("good", "ok"),
-    ]
-    assert "update-event-source-mapping --uuid uuid --enabled" in text
+    states = [("bad", "stopped"), ("warn", "not checked"), ("good", "ok")]
+    assert re.findall(r'class="badge (\w+)">([^<]+)<', text) == states * 2, "the filters', and the tables'"
+    assert ">aws lambda update-event-source-mapping --uuid uuid --enabled</code>" in text, "it can be copied alone"
+    assert ">101</td>" in text, "items in DynamoDB"
+    assert ">98</td>" in text, "and in the lake"
     assert "for 2 h 30 min; it was ok" in text
 
 
@@ -179,13 +72,67 @@ def test_a_table_has_its_own_page(page: Page) -> None:
         "20 compared, 20 equal",
         "1,234 rows, 1.5 kB in 3 files",
         "99 rows, 500 B in 1 file",
-        "3, the oldest since",
+        "oldest of them",
         "receipts_current",
         "SELECT `id`",
+        "<code>userid_6c</code>",
+        "<code>userId</code>",
+        "was bigint until",
+        "9 values of 2 attributes",
+        "they do not fit <code>bigint</code>",
+        "$11.45",
+        "Freshness, 24 hours",
+        "Lag, 7 days, worst of each hour",
+        "now <b>60 s</b>, at worst <b>50 min</b>",
+        "from the writes of the last two weeks",
     ):
         assert fact in text, fact
     assert 'href="../"' in text
     assert page.get("/tables/UNKNOWN").status_code == 404
+
+
+def test_a_table_that_nobody_has_checked_says_when_it_will_be(page: Page) -> None:
+    page.content = unchecked("prod", ["NEW"])
+    page.read_status = lambda environment, table: None  # type: ignore[method-assign]
+    for path in ("/", "/tables/NEW"):
+        text = page.get(path).text
+        assert "first check" in text
+        assert "every ten minutes" in text
+        assert "There is no snapshot" not in text, "no advice before anything is known"
+
+
+def test_only_who_may_start_runs_gets_buttons(page: Page) -> None:
+    assert "data-conf=" not in page.get("/tables/RECEIPTS", "viewer").text
+    text = page.get("/tables/RECEIPTS?environment=prod", "starter").text
+    forms = [json.loads(html.unescape(conf)) for conf in re.findall(r'data-conf="([^"]*)"', text)]
+    assert {"tables": ["RECEIPTS"], "environment": "prod"} in forms
+    assert {"table": "RECEIPTS", "dry_run": True, "environment": "prod"} in forms
+    assert 'href="../../dags/dynalake_compact"' in text, "without the script it leads to the DAG"
+
+
+def test_the_last_runs_about_a_table_are_linked(page: Page) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunType
+
+    at = datetime.now(UTC)
+    runs = {
+        "mine": {"table": "RECEIPTS", "environment": "dev"},
+        "all": {},
+        "other table": {"table": "OTHER", "environment": "dev"},
+        "other lake": {"table": "RECEIPTS", "environment": "prod"},
+    }
+    with create_session() as session:
+        session.query(DagRun).filter(DagRun.dag_id == "dynalake_backfill").delete()
+        for name, conf in runs.items():
+            run = DagRun("dynalake_backfill", name, run_type=DagRunType.MANUAL, state="failed", conf=conf, run_after=at)
+            run.start_date = run.end_date = at
+            session.add(run)
+    text = page.get("/tables/RECEIPTS", "viewer").text
+    assert 'href="../../dags/dynalake_backfill/runs/mine"' in text
+    assert 'href="../../dags/dynalake_backfill/runs/all"' in text
+    assert "runs/other" not in text
+    assert page.get("/tables/RECEIPTS", "nobody").status_code == 403
 
 
 def test_links_stay_in_the_lake(page: Page) -> None:
@@ -209,7 +156,9 @@ def test_no_value_is_rendered_as_html(page: Page) -> None:
 def test_the_page_loads_nothing_from_other_hosts(page: Page) -> None:
     for path in ("/", "/tables/RECEIPTS"):
         text = page.get(path).text
-        assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
+        loaded = re.sub(r'<a href="https://[^"]*" data-leave="apart"', "", text)
+        assert loaded != text, "what AWS's console shows, is linked"
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', loaded)
         assert not re.findall(r'target="|<form|<link|style="', text), "the frame and the policy allow none"
         (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
         from dynalake.ui.app import SCRIPT
@@ -220,9 +169,9 @@ def test_the_page_loads_nothing_from_other_hosts(page: Page) -> None:
 @pytest.mark.parametrize(
     ("content", "status", "says"),
     [
-        (lambda content: content("prod"), 200, "trigger dynalake_setup"),
-        (lambda content: content("prod", LAKE), 200, "unpause dynalake_watch"),
-        (lambda content: content("prod", LAKE, Overview("prod", 0, ())), 200, "This lake captures no table"),
+        (lambda content: content("prod"), 200, 'href="../dags/dynalake_setup"'),
+        (lambda content: content("prod", LAKE, unchecked("prod", ["NEW"])), 200, "The first check has not run yet"),
+        (lambda content: content("prod", LAKE, Overview("prod", 0, ())), 200, "This lake captures no table yet"),
         (lambda _: SettingsError("environment is 'X'", allowed="lower case"), 400, "Needed: lower case"),
     ],
 )
@@ -342,9 +291,9 @@ def test_the_team_of_the_dag_is_checked(page: Page, shape: str, monkeypatch: pyt
     monkeypatch.setattr(
         "dynalake.ui.app.get_auth_manager", lambda: SimpleNamespace(is_authorized_dag=is_authorized_dag)
     )
-    monkeypatch.setattr("dynalake.ui.app.DagModel", SimpleNamespace(get_team_name=lambda dag: f"A of {dag}"))
+    monkeypatch.setattr("airflow.models.dag.DagModel.get_team_name", lambda dag: f"A of {dag}")
     if shape == "teamless":
-        monkeypatch.setattr("dynalake.ui.app.DagDetails", Teamless)
+        monkeypatch.setattr("dynalake.ui.runs.DagDetails", Teamless)
         assert page.get().status_code == 200
         assert checked == [Teamless("dynalake_watch")]
     else:
@@ -359,7 +308,7 @@ def test_the_manager_of_airflow_refuses_another_team(page: Page, monkeypatch: py
     if "teams" not in signature(SimpleAuthManagerUser).parameters:
         pytest.skip("This Airflow's SimpleAuthManager has no teams")
     monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
-    monkeypatch.setattr("dynalake.ui.app.DagModel", SimpleNamespace(get_team_name=lambda dag: "A"))
+    monkeypatch.setattr("airflow.models.dag.DagModel.get_team_name", lambda dag: "A")
     for team, status in (("A", 200), ("B", 403)):
         user = SimpleAuthManagerUser(username=team, role="viewer", teams=[team])
         page.tokens[team] = get_auth_manager().generate_jwt(user)
