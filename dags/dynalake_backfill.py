@@ -14,6 +14,7 @@ time, the item is kept and counted, unless "Items whose attribute is not a time"
    **remove_export** then deletes the export's own files.
 4. **convert_snapshot** converts the run's objects to rows, batch by batch. **show_snapshot** makes them the snapshot of
    the Iceberg tables **{t}** and **{t}_state**, on Spark if "Engine" says so: readers see the old one or the new one.
+   **show** updates the table on the page "dynalake".
 
 dynalake_setup starts it once per table. Trigger it by hand to take a new snapshot.
 """
@@ -24,7 +25,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, chain
 
-from dynalake.operators import backfill
+from dynalake.operators import backfill, watch
 from dynalake.operators.parameters import form
 from dynalake.operators.task import limits
 from dynalake.operators.task.assets import COMMITS
@@ -61,5 +62,5 @@ with DAG(
         outlets=[COMMITS],
     )
     chain([scanned, converted], backfill.commit(), [remove_export, batches])
-    chain(backfill.convert_snapshot.expand(batch=batches), shown)
+    chain(backfill.convert_snapshot.expand(batch=batches), shown, watch.show())
     chain(converted, remove_export)  # skipped with it

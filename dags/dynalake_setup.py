@@ -15,8 +15,9 @@ parameters, and this run ends. Otherwise:
 6. **register_catalog**: Glue tables, views, and the partitions of the coming days, so that new data can be queried at
    once; there is no crawler.
 7. **record_hand_off**: the moment from which on the stream has every change.
-8. **start_backfill**: brings in what was written before, with dynalake_backfill.
-9. **leave**: removes the former delivery, if there is one, once it is empty. Until then it stays, and the run's
+8. **show**: the table is on the page "dynalake", with its first readings.
+9. **start_backfill**: brings in what was written before, with dynalake_backfill.
+10. **leave**: removes the former delivery, if there is one, once it is empty. Until then it stays, and the run's
    note says so.
 
 Run it again whenever you like: it changes nothing that is right, and repairs what is not.
@@ -29,7 +30,7 @@ from datetime import timedelta
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, TaskGroup, chain
 
-from dynalake.operators import setup
+from dynalake.operators import setup, watch
 from dynalake.operators.parameters import form
 from dynalake.operators.task import limits
 from dynalake.options.lake_options import LakeOptions
@@ -90,4 +91,6 @@ with DAG(
     chain(planned, storage)
     chain(delivery, streams)
     chain(proven, table, reading, [registered, former])
-    chain(registered, hand_off, setup.needs_backfill(source, hand_off), start_backfill)
+    needs_backfill = setup.needs_backfill(source, hand_off)
+    chain(registered, hand_off, [watch.show(), needs_backfill])
+    chain(needs_backfill, start_backfill)

@@ -103,10 +103,10 @@ def test_a_table_that_nobody_has_checked_says_when_it_will_be(page: Page) -> Non
 
 def test_only_who_may_start_runs_gets_buttons(page: Page) -> None:
     assert "data-conf=" not in page.get("/tables/RECEIPTS", "viewer").text
-    text = page.get("/tables/RECEIPTS?environment=prod", "starter").text
+    text = page.get("/tables/RECEIPTS", "starter").text
     forms = [json.loads(html.unescape(conf)) for conf in re.findall(r'data-conf="([^"]*)"', text)]
-    assert {"tables": ["RECEIPTS"], "environment": "prod"} in forms
-    assert {"table": "RECEIPTS", "dry_run": True, "environment": "prod"} in forms
+    assert {"tables": ["RECEIPTS"], "environment": "dev"} in forms
+    assert {"table": "RECEIPTS", "dry_run": True, "environment": "dev"} in forms
     assert 'href="../../dags/dynalake_compact"' in text, "without the script it leads to the DAG"
 
 
@@ -119,8 +119,8 @@ def test_the_last_runs_about_a_table_are_linked(page: Page) -> None:
     runs = {
         "mine": {"table": "RECEIPTS", "environment": "dev"},
         "all": {},
-        "other table": {"table": "OTHER", "environment": "dev"},
-        "other lake": {"table": "RECEIPTS", "environment": "prod"},
+        "other.table": {"table": "OTHER", "environment": "dev"},
+        "other.lake": {"table": "RECEIPTS", "environment": "prod"},
     }
     with create_session() as session:
         session.query(DagRun).filter(DagRun.dag_id == "dynalake_backfill").delete()

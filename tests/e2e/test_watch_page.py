@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -49,24 +50,38 @@ def test_the_page_shows_the_state_of_a_table(
     page.get_by_role("link", name="dynalake", exact=True).first.click()
     frame = page.frame_locator("iframe")
     frame.get_by_role("link", name=table).wait_for()
-    row = frame.locator("table").inner_text()
-    assert "There is no snapshot since the hand-off" in row
-    assert "\t20\t0\t" in row, "changes, and items as of the fold"
+    row = frame.locator(f'tbody[data-table="{table}"]')
+    assert "There is no snapshot since the hand-off" in row.inner_text()
+    in_the_lake, changes = (row.locator(f'td[data-column="{column}"]').inner_text() for column in (7, 8))
+    assert (in_the_lake, changes) == ("0", "20"), "items as of the fold, and changes"
     shot("watch-overview")
 
     frame.get_by_role("link", name=table).click()
     frame.get_by_role("heading", name=table).wait_for()
     text = frame.locator("main").inner_text()
-    for fact in ("Enabled", "20 compared, 20 equal", "20 rows, ", "FROM `dynalake_dev`.`on_the_page_state`"):
+    state = "FROM `dynalake_dev`.`on_the_page_state`"
+    for fact in ("Enabled", "20 compared, 20 equal", "20 rows, ", state, "price", "Freshness, 24 hours", "Kinesis"):
         assert fact in text, fact
+    assert frame.get_by_role("link", name="look").count() >= 1, "the log of the watch's task for this table"
     shot("watch-table")
     # A click selects the whole query, to be copied.
-    query = frame.locator("code.sql").nth(2)
+    query = frame.locator("pre.sql").nth(2)
     query.click()
     assert query.evaluate("element => getSelection().toString()") == query.inner_text()
     shot("watch-query")
     frame.get_by_role("link", name="← dev").click()
     frame.get_by_role("link", name=table).wait_for()
+
+    # A run is started from the page, as the user, and Airflow shows it.
+    frame.get_by_role("link", name=table).click()
+    frame.get_by_role("link", name="Check now").click()
+    shot("watch-start")
+    frame.get_by_role("button", name="Start the run").click()
+    page.wait_for_url(f"**/dags/{WATCH}/runs/**")
+    run = unquote(page.url.split("/runs/")[1].split("/")[0].split("?")[0])
+    airflow.wait(WATCH, run)
+    (conf,) = (r["conf"] for r in airflow.client.runs(WATCH) if r["dag_run_id"] == run)
+    assert conf == {"tables": [table], "environment": "dev"}
 
 
 def test_the_page_is_not_shown_to_strangers(airflow: Any, page: Any) -> None:

@@ -14,9 +14,11 @@ from dynalake.operators.task.note_text import name_tables
 from dynalake.operators.task.session import clients, conclude, guarded, lake, named_table, requested, say, table_list
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.operators.waits.spark_run import SparkOperator, is_for_spark
+from dynalake.operators.watch import leave_reading
 from dynalake.options.runs import NightOptions
 
 if TYPE_CHECKING:
+    from dynalake.lake.catalog.table import Table
     from dynalake.lake.working.steps import Fault
     from dynalake.names import Lake, TableNames
     from dynalake.night.night import Requests
@@ -90,8 +92,7 @@ class CompactTable(SparkOperator):
             return
         if is_for_spark(lambda: count_work(table, settings, _now(), request)):
             self.defer_to_spark(table, COMPACT, night(request))
-        self._end(lines, work(table, settings, _now, both, request, raw_retention_days=retention))
-        emit(table)
+        self._end(table, lines, work(table, settings, _now, both, request, raw_retention_days=retention))
 
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> None:
         from dynalake.lake.working.steps import Fault
@@ -99,13 +100,14 @@ class CompactTable(SparkOperator):
         label(self.table)
         for line in done["said"]:
             say(line)
-        self._end(done["said"], [Fault(**fault) for fault in done["faults"]])
-        emit(named_table(self.table))
+        self._end(named_table(self.table), done["said"], [Fault(**fault) for fault in done["faults"]])
 
-    def _end(self, lines: Sequence[str], faults: Sequence[Fault]) -> None:
-        """Put the night's work into the run's note. Raise one error for all failed steps."""
+    def _end(self, table: Table, lines: Sequence[str], faults: Sequence[Fault]) -> None:
+        """Put the night's work into the run's note and onto the page. Raise one error for all failed steps."""
         conclude(f"{self.table}: {'; '.join(lines) or 'nothing was due'}")
+        leave_reading(table)
         _check(self.table, faults)
+        emit(table)
 
 
 def _check(table: str, faults: Sequence[Fault]) -> None:

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from airflow.sdk import get_current_context
 
 from dynalake.operators.task import limits
 from dynalake.operators.task.note_text import name_tables
-from dynalake.operators.task.session import clients, conclude, named_table, parameters, requested, say, table_list, tell
+from dynalake.operators.task.session import (
+    clients,
+    conclude,
+    named_table,
+    parameters,
+    requested,
+    run_table,
+    say,
+    table_list,
+    tell,
+)
 from dynalake.operators.task.step import LABEL, label, step
 from dynalake.options.runs import WatchOptions
 from dynalake.options.where import Tables
+
+if TYPE_CHECKING:
+    from dynalake.lake.catalog.table import Table
 
 
 @step
@@ -105,3 +119,40 @@ def report(tables: list[str] | None) -> dict[str, int]:
     if unpublished:
         raise unpublished
     return counts
+
+
+@step(execution_timeout=limits.LOOK, retries=0)
+def show() -> None:
+    """Shows the run's table on the page "dynalake" as it is now, instead of at the watch's next run."""
+    from dynalake.capture.lake.registry import list_tables
+    from dynalake.watch.status import save_overview
+
+    table = run_table()
+    leave_reading(table)
+    lake = table.names.lake
+    save_overview(table.clients, lake, list_tables(table.clients, lake), datetime.now(UTC))
+
+
+def leave_reading(table: Table) -> None:
+    """Store how the table stands now, for its page. What the watch would alarm about fails nothing here."""
+    from dynalake.aws.refusals import AWS_ERRORS
+    from dynalake.capture.lake.registry import load_settings
+    from dynalake.errors import DynalakeError
+    from dynalake.watch.gather import gather
+    from dynalake.watch.judge import Targets
+    from dynalake.watch.status import TableStatus, load_status, save_status
+
+    try:
+        settings, before = load_settings(table), load_status(table)
+        targets = Targets(freshness_minutes=settings.freshness_alarm_minutes)
+        previous = None if before is None else before.readings
+        readings = gather(table, settings, targets, datetime.now(UTC), previous=previous, items=0)
+        status = TableStatus.of(table.names.table, readings, targets, before)
+        # A look of the watch in the meantime knows more: what it compared, and what a user reported as repaired.
+        if load_status(table) == before:
+            save_status(table, status)
+    except (DynalakeError, *AWS_ERRORS) as error:
+        say(f"The page shows the table as it was, until dynalake_watch runs: {error}")
+        return
+    for line in status.lines():
+        say(line)
