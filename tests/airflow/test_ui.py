@@ -91,9 +91,9 @@ def test_a_table_has_its_own_page(page: Page) -> None:
     assert page.get("/tables/UNKNOWN").status_code == 404
 
 
-def test_a_table_that_nobody_has_checked_says_when_it_will_be(page: Page) -> None:
+def test_a_table_that_nobody_has_checked_says_when_it_will_be(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     page.content = unchecked("prod", ["NEW"])
-    page.read_status = lambda environment, table: None  # type: ignore[method-assign]
+    monkeypatch.setattr("dynalake.ui.app.read_status", lambda environment, table: None)
     for path in ("/", "/tables/NEW"):
         text = page.get(path).text
         assert "first check" in text
@@ -213,13 +213,16 @@ WRONG = {
     "far future": damaged("tables", 0, "readings", "at", to=10**30),
     "no lake": damaged("tables", 0, "readings", "lake", to={"x": 1}),
     "newest of no year": damaged("tables", 0, "readings", "landing", "newest_change", to=10**18),
+    "endless day": damaged("tables", 0, "readings", "lake", "days", 0, "size", "rows", to=float("inf")),
+    "endless hour": damaged("tables", 0, "history", "hours", 0, 2, to=float("inf")),
+    "hour of no state": damaged("tables", 0, "history", "hours", 0, 4, to=5),
     "deep": "[" * 200_000,
     "not JSON": "{",
     "another shape": "[]",
     "too large": " " * (LARGEST_BYTES + 1),
 }
 
-SHOWN = ("table is a number", "far future")
+SHOWN = ("table is a number", "far future", "hour of no state")
 """Odd values that a page can show."""
 
 

@@ -91,7 +91,7 @@ def chart(days: Sequence[Day], today: str, count: int) -> Chart:
     shown = [shift_day(today, ahead) for ahead in range(1 - count, 1)]
     rows = [known[day].rows if day in known else 0 for day in shown]
     most = max(rows)
-    top = _nice(most)
+    top = _nice(int(most))
     # Every value above 0 is visible, even a small one.
     bars = tuple(
         Bar(day, x, max(3.0, round(100 * held / top, 1)), f"{day_text(day)}: {held_text(known[day])}")
@@ -138,7 +138,8 @@ def curves(
 
     lines = []
     for name, tone, _ in series:
-        path, last = [], None
+        path: list[str] = []
+        last: int | None = None
         for point, value in zip(shown, values[name], strict=True):
             if value is None:
                 last = None
@@ -166,6 +167,7 @@ def curves(
 
 
 def _step(most: float) -> int:
+    most = int(most)  # a stored number that is endless is none of the watch's, and must not keep the page busy
     for step in _STEPS:
         if TICKS * step >= most:
             return step

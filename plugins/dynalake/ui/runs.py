@@ -88,11 +88,13 @@ def read_startable(user: Any) -> dict[str, bool]:
 
 def read_runs(user: Any, environment: str, table: str) -> tuple[Run, ...]:
     """Return the last runs about a table that the user may see, the latest first."""
-    manager, runs = get_auth_manager(), []
+    manager = get_auth_manager()
+    runs: list[Run] = []
     with create_session() as session:
         for dag in DAGS:
-            seen = {"details": details_of(dag), "user": user, "method": "GET"}
-            if not manager.is_authorized_dag(access_entity=DagAccessEntity.RUN, **seen):
+            if not manager.is_authorized_dag(
+                method="GET", access_entity=DagAccessEntity.RUN, details=details_of(dag), user=user
+            ):
                 continue
             query = select(DagRun).where(DagRun.dag_id == dag).order_by(DagRun.run_after.desc()).limit(SEARCHED)
             found = [r for r in session.scalars(query) if concerns(r.conf or {}, environment, table)][:SHOWN]

@@ -21,10 +21,14 @@
     new MutationObserver(follow).observe(airflow.documentElement, { attributes: true, attributeFilter: ["class"] });
   }
 
-  // Airflow keeps the login in a cookie; 3.1.0 in local storage.
-  function login() {
-    var token = window.localStorage.getItem("token");
-    return token ? { Authorization: "Bearer " + token } : {};
+  // Airflow keeps the login in a cookie; 3.1.0 in local storage, where another version's may be old.
+  function request(url, options) {
+    return fetch(url, options).then(function (answer) {
+      var token = window.localStorage.getItem("token");
+      if (answer.status !== 401 || !token) return answer;
+      var headers = Object.assign({ Authorization: "Bearer " + token }, options.headers);
+      return fetch(url, Object.assign({}, options, { headers: headers }));
+    });
   }
 
   // Times stand in UTC in the page, and are shown in the time zone that is chosen in Airflow.
@@ -144,9 +148,9 @@
     var dialog = document.getElementById("start"), answer = dialog.querySelector(".answer"), button = asked;
     var base = new URL(button.dataset.airflow, window.location.href), dag = encodeURIComponent(button.dataset.dag);
     answer.textContent = "Starting…";
-    fetch(new URL("api/v2/dags/" + dag + "/dagRuns", base), {
+    request(new URL("api/v2/dags/" + dag + "/dagRuns", base), {
       method: "POST",
-      headers: Object.assign({ "Content-Type": "application/json" }, login()),
+      headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ logical_date: null, conf: JSON.parse(button.dataset.conf) }),
     }).then(function (reply) {
       return reply.json().catch(function () { return {}; }).then(function (run) {
@@ -175,7 +179,7 @@
 
   function show() { showTimes(); arrange(); }
   function load(into) {
-    return fetch(window.location.href, { headers: login(), cache: "no-store" }).then(function (answer) {
+    return request(window.location.href, { cache: "no-store" }).then(function (answer) {
       return answer.text().then(function (text) {
         var page = new DOMParser().parseFromString(text, "text/html");
         if (answer.status !== 401) into(page);
