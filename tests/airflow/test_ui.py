@@ -113,6 +113,7 @@ def test_only_who_may_start_runs_gets_buttons(page: Page) -> None:
 def test_the_last_runs_about_a_table_are_linked(page: Page) -> None:
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunType
 
     at = datetime.now(UTC)
@@ -125,7 +126,9 @@ def test_the_last_runs_about_a_table_are_linked(page: Page) -> None:
     with create_session() as session:
         session.query(DagRun).filter(DagRun.dag_id == "dynalake_backfill").delete()
         for name, conf in runs.items():
-            run = DagRun("dynalake_backfill", name, run_type=DagRunType.MANUAL, state="failed", conf=conf, run_after=at)
+            run = DagRun(
+                "dynalake_backfill", name, run_type=DagRunType.MANUAL, state=DagRunState.FAILED, conf=conf, run_after=at
+            )
             run.start_date = run.end_date = at
             session.add(run)
     text = page.get("/tables/RECEIPTS", "viewer").text

@@ -117,7 +117,7 @@ def _show(environment: str, table: str, user: Any, place: dict[str, str]) -> HTM
         there = f"There is no lake {environment!r} yet"
         return _message(place, 200, there, "", action, "dynalake_setup", "Set up a table")
     now, schedule = datetime.now(UTC), read_schedule(DAG)
-    shown = {**place, "content": content, "schedule": schedule, "watch_page": dag_page(DAG)}
+    shown: dict[str, Any] = {**place, "content": content, "schedule": schedule, "watch_page": dag_page(DAG)}
     if not table:
         view = overview_view(content.overview, content.lake, now)
         return _page(

@@ -98,13 +98,16 @@ def read_runs(user: Any, environment: str, table: str) -> tuple[Run, ...]:
                 continue
             query = select(DagRun).where(DagRun.dag_id == dag).order_by(DagRun.run_after.desc()).limit(SEARCHED)
             found = [r for r in session.scalars(query) if concerns(r.conf or {}, environment, table)][:SHOWN]
-            query_tasks = select(
+            columns: Any = (
                 TaskInstance.run_id,
                 TaskInstance.task_id,
                 TaskInstance.map_index,
                 TaskInstance.state,
                 TaskInstance.rendered_map_index,
-            ).where(TaskInstance.dag_id == dag, TaskInstance.run_id.in_([r.run_id for r in found]))
+            )
+            query_tasks = select(*columns).where(
+                TaskInstance.dag_id == dag, TaskInstance.run_id.in_([r.run_id for r in found])
+            )
             tasks = [TaskRow(*row) for row in session.execute(query_tasks)] if found else []
             runs += [_run(r, choose_log((t for t in tasks if t.run == r.run_id), table)) for r in found]
     return tuple(sorted(runs, key=lambda run: -(run.started or 1 << 62)))

@@ -49,9 +49,9 @@ class History:
 def point_of(readings: Readings, state: str) -> Point:
     """Return a look's point."""
     lake, landing = readings.lake, readings.landing
-    waits = (landing.lag_seconds, landing.firehose_age_seconds, waits_in_stream(readings) or None)
+    waits = [landing.lag_seconds, landing.firehose_age_seconds, waits_in_stream(readings) or None]
     if landing.unlanded_since is not None:
-        waits = (*waits, (readings.at - landing.unlanded_since) / 1000)
+        waits.append((readings.at - landing.unlanded_since) / 1000)
     return Point(
         readings.at,
         None if lake.newest_change is None else max(0.0, (readings.at - lake.newest_change) / 1000),

@@ -21,7 +21,7 @@ from dynalake.lake.catalog.table import BOUND, FOLDED_TO, SHOWN_RUN, Table, numb
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import order_of, plan_compaction
 from dynalake.lake.compaction.widen import HELD_TOO_LONG, held_for
-from dynalake.lake.compaction.widen_plan import read_misfits
+from dynalake.lake.compaction.widen_plan import Contents
 from dynalake.lake.current.fold import FoldOptions, count_bytes
 from dynalake.lake.current.view_entries import PIN, views_bound, write_texts
 from dynalake.lake.upkeep.scrub import read_scrub
@@ -64,7 +64,7 @@ def read_lake(
     waiting_values = before.held, before.held_attributes, before.held_values
     if findings or at - checked_at >= CHECK_MS:
         findings, checked_at = find_faults(table, changes, state, now), at
-        misfits = see_held(schema, read_misfits(table, changes))
+        misfits = see_held(schema, Contents(table, changes, state).misfits)
         waiting_values = misfits[:HELD_ATTRIBUTES], len(misfits), sum(held.values for held in misfits)
     held_most, held_attributes, held_values = waiting_values
     newest = max((times[1] for f in files if (times := f.bounds(EVENT_TIME))), default=None)

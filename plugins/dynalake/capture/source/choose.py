@@ -6,8 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
-from botocore.exceptions import ClientError
-
+from dynalake.aws.answers import tolerate
 from dynalake.aws.clients import Clients
 from dynalake.errors import SettingsError
 from dynalake.names import TABLE_PATTERN
@@ -73,12 +72,9 @@ def tagged_tables(clients: Clients, tag: str) -> tuple[str, ...]:
 
 def not_set_up(clients: Clients, tag: str, set_up: Collection[str]) -> tuple[str, ...]:
     """Return the tables with a tag that are not among those that are set up; none if tags may not be read."""
-    try:
+    with tolerate("AccessDenied", "AccessDeniedException"):
         return tuple(table for table in tagged_tables(clients, tag) if table not in set_up)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("AccessDenied", "AccessDeniedException"):
-            raise
-        return ()
+    return ()
 
 
 def _tables_of(clients: Clients, part: str, existing: Sequence[str]) -> set[str]:
