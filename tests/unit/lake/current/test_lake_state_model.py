@@ -117,7 +117,7 @@ MISSED: dict[str, tuple[int, Callable[[pytest.MonkeyPatch], None]]] = {
     "S1: a merge looks into both partitions": (0, in_one_partition),
     "S2: from folded_to": (1, from_the_last_bound),
     "S2: folded_to after the last group": (1, folded_to_first),
-    "S2: the views' bound is folded_to": (1, views_at_the_marker),
+    "S2: the views' bound is folded_to": (15, views_at_the_marker),
     "S2: the highest number wins": (
         1,
         lambda patch: patch.setattr(state, "beats", lambda changes, rows: np.ones(rows.num_rows, dtype=bool)),
