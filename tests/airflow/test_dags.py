@@ -126,7 +126,7 @@ def test_numbers_out_of_range_are_refused_and_not_changed_by_the_form(bag: Any) 
     assert limited > 40
 
 
-def test_a_field_s_description_names_its_limits(bag: Any) -> None:
+def test_the_description_of_a_field_names_its_limits(bag: Any) -> None:
     def description(dag: str, name: str) -> str:
         text: str = bag.dags[dag].params.get_param(name).schema["description_md"]
         return text

@@ -114,7 +114,7 @@ def test_results_that_a_process_has_made_are_not_read_again(lake: CountedLake) -
     assert results == [1, 1]  # whether there is one, and the new one
 
 
-def test_a_night_s_compaction(lake: CountedLake) -> None:
+def test_the_compaction_of_a_night(lake: CountedLake) -> None:
     def compact(table: Table) -> None:
         report = compact_table(table, CompactOptions(), lambda: lake.clock.moment)
         assert (report.faults, len(report.days)) == ((), days)
