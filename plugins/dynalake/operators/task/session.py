@@ -222,7 +222,7 @@ def conclude(outcome: str, *links: str) -> None:
     table = parameters().get("table")
     text = outcome if table is None else f"{table}: {outcome}"
     say(text)
-    get_current_context()["ti"].xcom_push(OUTCOME, {"text": text, "links": links})
+    get_current_context()["ti"].xcom_push(OUTCOME, {"text": text, "links": [*links]})
 
 
 def places(table: Table) -> tuple[str, ...]:
