@@ -447,7 +447,7 @@ class TableNames:
 
     @property
     def certification(self) -> str:
-        """`{prefix}-state/_/{TABLE}/certification.json`: the items in doubt of the last run that compares all."""
+        """`{prefix}-state/_/{TABLE}/certification.json`: the comparison of all items, and which are in doubt."""
         return f"{self.passing_prefix}certification.json"
 
     def redrive_state(self, run: str) -> str:
