@@ -14,7 +14,7 @@ from typing import Any
 from dynalake.backfill.export.numbers import Key
 
 SHARE_ITEMS = 200_000
-"""Items of a share, about: 100 MB of memory while it is compared."""
+"""Items of a share, about: 125 MB of memory while it is compared."""
 
 _MOST = 4096
 _HELD = 100_000
