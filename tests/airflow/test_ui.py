@@ -144,6 +144,15 @@ def test_links_stay_in_the_lake(page: Page) -> None:
     assert page.environments == ["prod", "prod"]
 
 
+def test_the_page_offers_other_lakes(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "<nav" not in page.get().text
+    monkeypatch.setenv("DYNALAKE_ENVIRONMENTS", "staging, dev")
+    assert 'href="./?environment=staging">staging</a>' in page.get().text
+    text = page.get("/?environment=staging").text
+    assert 'href="./">dev</a>' in text
+    assert ">staging</a>" not in text
+
+
 def test_no_value_is_rendered_as_html(page: Page) -> None:
     page.content = overview(HOSTILE=hostile())
     for path in ("/", "/tables/HOSTILE", f"/?environment={EVIL}", "/tables/<b>evil"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from dynalake.capture.lake.registry import find_topic
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.tables.make import make_tables
 from dynalake.names import Lake
+from dynalake.operators.watch import leave_reading
 from dynalake.options.settings import TableSettings
 from dynalake.ui.data import read_content, read_status
-from dynalake.watch.status import load_overview
+from dynalake.watch.readings import Readings
+from dynalake.watch.status import load_overview, load_status, save_status
 from tests.support.aws.capture_steps import SetUp, make_table, set_up, wait_for_changes
 
 
@@ -124,3 +127,26 @@ def test_each_table_has_a_task_that_fails_if_it_needs_attention(
     assert f"aws lambda update-event-source-mapping --uuid {stopped.mapping_id} --enabled" in message
     run("dynalake_watch", environment="watchdag")
     assert received() == [], "nothing has changed since then"
+
+
+def test_other_dags_leave_a_reading_that_yields_to_the_watch(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, logs: Callable[[], str]
+) -> None:
+    table = Table(clients, captured(clients, "DAG-LEFT", "watchleft").names)
+    leave_reading(table)
+    left = load_status(table)
+    assert left is not None
+    assert (left.state, [c.name for c in left.readings.lake.columns]) == ("attention", ["id"])
+    assert left.readings.source.items is not None
+    assert left.readings.month is not None
+    assert "There is no snapshot since the hand-off" in logs()
+
+    looked = replace(left, readings=replace(left.readings, repaired_at=1))
+
+    def gather_while_the_watch_looks(*args: Any, **options: Any) -> Readings:
+        save_status(table, looked)
+        return left.readings
+
+    monkeypatch.setattr("dynalake.watch.gather.gather", gather_while_the_watch_looks)
+    leave_reading(table)
+    assert load_status(table) == looked
