@@ -234,7 +234,7 @@ WRONG = {
     "too large": " " * (LARGEST_BYTES + 1),
 }
 
-SHOWN = ("table is a number", "far future", "hour of no state")
+SHOWN = ("table is a number", "far future", "endless hour", "hour of no state")
 """Odd values that a page can show."""
 
 
