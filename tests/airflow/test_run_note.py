@@ -17,7 +17,7 @@ Run = Callable[..., dict[str, Any]]
 
 LAKE = "notes"
 ONE_TABLE = ("dynalake_backfill", "dynalake_redrive", "dynalake_teardown")
-SEVERAL = ("dynalake_convert", "dynalake_compact", "dynalake_watch")
+SEVERAL = ("dynalake_convert", "dynalake_compact", "dynalake_watch", "dynalake_certify")
 
 
 @pytest.fixture(autouse=True)

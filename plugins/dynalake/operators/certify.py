@@ -7,10 +7,12 @@ from typing import Any
 
 from airflow.sdk import PokeReturnValue, XComArg
 
-from dynalake.errors import NotReadyError
+from dynalake.errors import AlarmError, NotReadyError
 from dynalake.operators.task import limits
+from dynalake.operators.task.note_text import name_tables
 from dynalake.operators.task.session import (
     clients,
+    conclude,
     guarded,
     named_table,
     requested,
@@ -118,9 +120,13 @@ def report(tables: list[str] | None) -> None:
     from dynalake.backfill.plan.run import run_name
     from dynalake.certify.certificate import check_certificates, find_certificate
 
-    found = {name: find_certificate(named_table(name), run_name(run_id())) for name in tables or ()}
+    if tables is None:
+        raise AlarmError("No table was compared", action="find out why the task 'tables' failed")
+    found = {name: find_certificate(named_table(name), run_name(run_id())) for name in tables}
     # Airflow cuts a long note.
     certificates = sorted((c for c in found.values() if c is not None), key=lambda c: c.equal)
     if certificates:
+        equal, names = sum(c.equal for c in certificates), name_tables([*found])
+        conclude(f"{names}: {'every item is' if equal == len(found) else f'{equal:,} tables are'} as in the lake")
         tell("\n".join(certificate.note() for certificate in certificates))
     check_certificates(found)

@@ -49,7 +49,8 @@ def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
     if session is not None:
         outcomes, texts, links = _told(session, dag_run)
         subject = _subject(dag_run.conf or {})
-        first = outcomes or [f"{subject}: {_BY_HAND}" if subject else _BY_HAND]
+        ended = "done" if msg == "success" else _BY_HAND
+        first = outcomes or [f"{subject}: {ended}" if subject else ended]
         dag_run.note = note(dag_run.note, [*map(escape, first), *texts], links)
 
 
