@@ -180,8 +180,9 @@ def report(
     faults += chain.from_iterable(faults_of(["plan"]).values())
     faults += [f"{w['table']} could not be committed" for w in work or () if w["table"] not in committed_tables]
     faults += [f"{len(f.failed):,} batches of {f.table} could not be converted" for f in done if f.failed]
-    conclude(summary(done, faults))
-    tell("\n".join([*sentences, *chain.from_iterable(map(_attention, done)), *faults]))
+    if batches is not None:
+        conclude(summary(done, faults))
+        tell("\n".join([*sentences, *chain.from_iterable(map(_attention, done)), *faults]))
     check_faults(faults)
     return {"tables": len(done), "rows": sum(finished.sums.rows for finished in done)}
 
