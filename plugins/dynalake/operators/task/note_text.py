@@ -61,9 +61,10 @@ def failed_lines(subject: str, failures: Sequence[Failure], reason: str) -> list
     first = next((failure for failure in failures if failure.received), failures[0])
     received = first.received or "it was stopped, by its time limit or with its worker"
     action = first.action or "read the log of the task, repair the cause, and clear the task or trigger the DAG again"
+    line = cut(" ".join(received.split()), LINE).rstrip(".")
     others = [cut(failure.task) for failure in failures if failure is not first]
     return [
-        f"{about}FAILED in {cut(first.task)}: {cut(' '.join(received.split()), LINE).rstrip('.')}.",
+        f"{about}FAILED in {cut(first.task)}: {line}" + ("" if line.endswith("?") else "."),
         f"What to do: {action.rstrip('.')}.",
         *([f"Also failed: {name_tasks(others)}"] if others else []),
     ]
