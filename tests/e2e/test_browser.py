@@ -39,27 +39,13 @@ def test_the_form_explains_each_choice(airflow: Any, page: Any, shot: Callable[[
     page.goto(f"{airflow.url}/dags/dynalake_setup")
     page.get_by_role("button", name="Trigger").first.click()
     page.get_by_text("DynamoDB table", exact=False).first.wait_for()
-    for section in ("This run", "Where", "Delivery", "Forwarder", "Backfill"):
+    for section in ("Run Parameters", "Lake and connection", "Delivery", "Forwarder", "Columns", "Files and history"):
         page.get_by_text(section, exact=True).last.wait_for()
-    page.get_by_text("This run", exact=True).first.click()
     page.get_by_text("Shows what CloudFormation would change and what the table will cost, and stops.").wait_for()
     shot("setup-form")
-    page.get_by_text("Run Parameters", exact=True).first.click()
     page.locator("[name=element_table]").fill("RECEIPTS")
     # No other field has to be filled in.
     page.get_by_role("dialog").get_by_role("button", name="Trigger", disabled=False).wait_for()
-
-
-def test_days_can_be_typed(airflow: Any, page: Any, shot: Callable[[str], None]) -> None:
-    for dag in ("dynalake_convert", "dynalake_compact"):
-        page.goto(f"{airflow.url}/dags/{dag}")
-        page.get_by_role("button", name="Trigger").first.click()
-        page.get_by_text("This run", exact=True).first.wait_for()
-        if not page.locator("[name=element_days]").is_visible():
-            page.get_by_text("This run", exact=True).first.click()
-        page.locator("textarea[name=element_days]").fill("20190525")
-        page.get_by_role("dialog").get_by_role("button", name="Trigger", disabled=False).wait_for()
-        shot(f"{dag}-form")
 
 
 def test_a_failed_check_says_what_to_do(airflow: Any, page: Any, shot: Callable[[str], None]) -> None:

@@ -46,7 +46,7 @@ class Form:
         return "choice" if "enum" in schema else str(schema.get("format", kind))
 
     def label(self, name: str) -> Any:
-        return self.dialog.locator("label", has_text=re.compile(rf"^{re.escape(self.schema(name)['title'])}\s*\*?$"))
+        return self.page.locator("label", has_text=re.compile(rf"^{re.escape(self.schema(name)['title'])}\s*\*?$"))
 
     def field(self, name: str) -> Any:
         if self.kind(name) == "date-time":
