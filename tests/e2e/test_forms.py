@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.waiting import eventually
 
-DAGS = ("setup", "backfill", "convert", "compact", "watch", "redrive", "teardown")
+DAGS = ("setup", "backfill", "convert", "compact", "certify", "watch", "redrive", "teardown")
 OPEN = "Run Parameters"
 """The name that Airflow gives to the fields without a section."""
 
@@ -123,7 +123,9 @@ def paused(airflow: Any, dag: str) -> Iterator[None]:
     try:
         yield
     finally:
-        airflow.client.call("PATCH", f"/dags/dynalake_{dag}?update_mask=is_paused", {"is_paused": dag == "watch"})
+        airflow.client.call(
+            "PATCH", f"/dags/dynalake_{dag}?update_mask=is_paused", {"is_paused": dag in ("watch", "certify")}
+        )
 
 
 def another(form: Form, name: str) -> Any:
