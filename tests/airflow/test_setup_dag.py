@@ -21,7 +21,7 @@ def started() -> dict[str, dict[str, Any]]:
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        runs = session.query(DagRun).filter(DagRun.dag_id == "dynalake_setup", DagRun.run_id.like("%\\_\\_MANY%")).all()
+        runs = session.query(DagRun).filter(DagRun.dag_id == "dynalake_setup", DagRun.run_id.contains("__MANY-")).all()
         confs = [{"run_id": run.run_id, **(run.conf or {})} for run in runs]
     return {str(conf["table"]): conf for conf in confs}
 
