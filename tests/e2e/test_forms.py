@@ -119,13 +119,13 @@ class Form:
 
 @contextmanager
 def paused(airflow: Any, dag: str) -> Iterator[None]:
-    airflow.client.call("PATCH", f"/dags/dynalake_{dag}?update_mask=is_paused", {"is_paused": True})
+    path = f"/dags/dynalake_{dag}"
+    before = airflow.client.call("GET", path)["is_paused"]
+    airflow.client.call("PATCH", f"{path}?update_mask=is_paused", {"is_paused": True})
     try:
         yield
     finally:
-        airflow.client.call(
-            "PATCH", f"/dags/dynalake_{dag}?update_mask=is_paused", {"is_paused": dag in ("watch", "certify")}
-        )
+        airflow.client.call("PATCH", f"{path}?update_mask=is_paused", {"is_paused": before})
 
 
 def another(form: Form, name: str) -> Any:
