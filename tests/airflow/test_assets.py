@@ -26,7 +26,7 @@ EXAMPLE = REPOSITORY / "docs" / "examples" / "example_consumer.py"
 
 OF_ALL_TABLES = """
 from airflow.sdk import DAG, AssetAlias
-DAG(dag_id="of_all_tables", schedule=[AssetAlias("dynalake")])
+dag = DAG(dag_id="of_all_tables", schedule=[AssetAlias("dynalake")])
 """
 
 
