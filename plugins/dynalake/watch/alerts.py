@@ -56,10 +56,8 @@ class Alert:
 def problems_of(status: TableStatus, now: datetime) -> dict[Problem, Verdict]:
     """Return what is wrong with a table: everything that somebody must act on now, and all findings. Pure.
 
-    Other things that can wait are on the page: they come and go by themselves. A table that was never checked is new.
+    Other things that can wait are on the page: they come and go by themselves.
     """
-    if not status.readings.at:
-        return {}
     if status.is_stale(now):
         return {_problem(_UNSEEN): _UNSEEN}
     return {_problem(v): v for v in status.verdicts if v.state in ALARMS or v.finding}
@@ -69,7 +67,7 @@ def plan_alert(environment: str, published: Published, statuses: Iterable[TableS
     """Return the message about what has changed since then; None where nothing has. Pure."""
     begun: dict[Problem, list[tuple[str, Verdict]]] = defaultdict(list)
     ended = []
-    for status in statuses:
+    for status in filter(_is_known, statuses):
         problems, before = problems_of(status, now), published.get(status.table, ())
         for problem in problems.keys() - set(before):
             begun[problem].append((status.table, problems[problem]))
@@ -106,10 +104,16 @@ def publish_alert(clients: Clients, lake: Lake, statuses: Sequence[TableStatus],
         except AWS_ERRORS as error:
             return error
         logger.info("Published to %s: %s", topic, alert.subject)
-    current = {status.table: sorted(problems_of(status, now)) for status in statuses}
+    unknown = {s.table: published[s.table] for s in statuses if not _is_known(s) and s.table in published}
+    current = {**unknown, **{s.table: sorted(problems_of(s, now)) for s in filter(_is_known, statuses)}}
     if current != published:
         store.write_json(lake.published_alerts, current)
     return None
+
+
+def _is_known(status: TableStatus) -> bool:
+    """Return whether the table was ever checked: not a new one, nor one whose status cannot be read."""
+    return status.readings.at > 0
 
 
 def _problem(verdict: Verdict) -> Problem:

@@ -95,8 +95,16 @@ def test_a_table_that_nobody_checks_is_a_problem() -> None:
     alert = plan_alert("dev", {}, [old, status("RECEIPTS")], NOW)
     assert alert is not None
     assert alert.subject == "dynalake dev: ORDERS is not checked"
-    never = TableStatus("NEW", "new", (LATE,), Targets(), Readings(at=0))
-    assert plan_alert("dev", {}, [never], NOW) is None
+
+
+def test_a_table_whose_status_is_not_known_is_neither_late_nor_in_order(topic: Topic) -> None:
+    """One that was never checked, or whose status cannot be read."""
+    unknown = TableStatus("A", "new", (LOST,), Targets(), Readings(at=0))
+    assert topic.publish(unknown) is None
+    assert topic.publish(status("A", LATE)) is None
+    assert topic.publish(unknown) is None
+    assert topic.publish(status("A", LATE)) is None
+    assert topic.received() == ["dynalake dev: A is late"]
 
 
 def test_a_message_has_no_value_of_an_item() -> None:
