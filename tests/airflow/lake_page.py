@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dynalake.certify.certificate import Certificate
 from dynalake.days import milliseconds
 from dynalake.lake.working.findings import Finding
 from dynalake.names import Lake
@@ -115,6 +116,7 @@ class Page:
     def __init__(self, client: Any, tokens: dict[str, str]) -> None:
         self.client, self.tokens = client, tokens
         self.content: Any = None
+        self.certificate: Certificate | None = None
         self.environments: list[str] = []
 
     def read(self, environment: str) -> Any:
@@ -162,6 +164,7 @@ def running_page() -> Iterator[Page]:
 def page(running_page: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
     monkeypatch.setattr("dynalake.ui.app.read_content", running_page.read)
     monkeypatch.setattr("dynalake.ui.app.read_status", running_page.read_status)
-    running_page.environments = []
+    monkeypatch.setattr("dynalake.ui.app.read_certificate", lambda environment, table: running_page.certificate)
+    running_page.environments, running_page.certificate = [], None
     running_page.content = overview(RECEIPTS=well(), STOPPED=stopped(), STALE=well(150))
     return running_page

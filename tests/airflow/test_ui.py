@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from inspect import signature
 from io import BytesIO
@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from dynalake.certify.certificate import Certificate, Difference
+from dynalake.days import milliseconds
 from dynalake.errors import SettingsError
-from dynalake.ui.data import unchecked
+from dynalake.ui import data
+from dynalake.ui.data import read_certificate, unchecked
 from dynalake.watch.status import LARGEST_BYTES, Overview, load_overview
 from tests.airflow.lake_page import EVIL, LAKE, Page, hostile, overview, well
 
@@ -89,6 +92,36 @@ def test_a_table_has_its_own_page(page: Page) -> None:
         assert fact in text, fact
     assert 'href="../"' in text
     assert page.get("/tables/UNKNOWN").status_code == 404
+
+
+def test_a_table_shows_its_certificate(page: Page) -> None:
+    assert "none yet" in page.get("/tables/RECEIPTS").text
+    at = milliseconds(datetime.now(UTC))
+    equal = Certificate("RECEIPTS", "run", "export", at, at, 412_301_882, 412_301_882, 7, 0, 0, 0, 0, (), 1.5)
+    page.certificate = equal
+    text = page.get("/tables/RECEIPTS").text
+    assert ">412,301,882<" in text
+    assert "difference 1" not in text
+    named = tuple(Difference(f"id={EVIL}{n}", "missing") for n in range(5))
+    page.certificate = replace(equal, missing=5, named=named)
+    text = page.get("/tables/RECEIPTS").text
+    assert "missing in the lake" in text
+    assert "2 more in the log" in text
+    assert EVIL not in text
+
+
+def test_a_certificate_that_cannot_be_read_hides_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = SimpleNamespace(value={})
+    table = SimpleNamespace(
+        store=SimpleNamespace(read_json=lambda key: stored), names=SimpleNamespace(last_certificate="x")
+    )
+    monkeypatch.setattr(data, "_place", lambda environment: (None, LAKE))
+    monkeypatch.setattr(data, "Table", lambda clients, names: table)
+    broken: tuple[dict[str, Any], ...] = ({}, {"named": 3}, {"named": []}, {"named": [{}]})
+    for value in broken:
+        stored.value = value
+        read_certificate.cache.clear()
+        assert read_certificate("dev", "RECEIPTS") is None
 
 
 def test_a_table_that_nobody_has_checked_says_when_it_will_be(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dynalake.aws.refusals import AWS_ERRORS, explain
 from dynalake.errors import DynalakeError, RecordError
 from dynalake.options.where import default_environment, offered_environments
-from dynalake.ui.data import Content, read_content, read_status
+from dynalake.ui.data import Content, read_certificate, read_content, read_status
 from dynalake.ui.detail import table_detail
 from dynalake.ui.links import dag_page, lake_links, table_actions, table_links
 from dynalake.ui.runs import details_of, read_runs, read_schedule, read_startable
@@ -146,7 +146,7 @@ def _show_table(content: Content, table: str, user: Any, now: datetime, shown: d
         "table.html",
         **shown,
         first=table_row(status, content.lake, now).state == FIRST,
-        detail=table_detail(status, names, now),
+        detail=table_detail(status, names, now, read_certificate(content.environment, table)),
         links=table_links(names),
         actions=table_actions(names, read_startable(user)),
         runs=read_runs(user, content.environment, table),

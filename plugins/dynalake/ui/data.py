@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cachetools import TTLCache, cached
 
 from dynalake.aws.clients import Clients
 from dynalake.capture.lake.registry import find_lake, list_tables
+from dynalake.certify.certificate import Certificate, load_certificate
+from dynalake.errors import RecordError
 from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 from dynalake.operators.task.session import clients_of
 from dynalake.options.where import allowed_connections
 from dynalake.watch.judge import Targets
 from dynalake.watch.readings import Readings
-from dynalake.watch.status import Overview, TableStatus, load_overview, load_status
+from dynalake.watch.status import WRONG_VALUES, Overview, TableStatus, load_overview, load_status
 
 CLIENTS_SECONDS = 600
 PLACE_SECONDS = 60
@@ -66,6 +69,15 @@ def read_status(environment: str, table: str) -> TableStatus | None:
     """Return the page's content for one table of the overview; None if it was not checked yet."""
     place = _place(environment)
     return None if place is None else load_status(Table(place[0], place[1].table(table)))
+
+
+@cached(TTLCache(maxsize=32, ttl=CONTENT_SECONDS), lock=threading.Lock())
+def read_certificate(environment: str, table: str) -> Certificate | None:
+    """Return a table's last certificate; None if there is none yet, or none that can be read."""
+    place = _place(environment)
+    with suppress(RecordError, *WRONG_VALUES):
+        return None if place is None else load_certificate(Table(place[0], place[1].table(table)))
+    return None
 
 
 @cached(TTLCache(maxsize=32, ttl=PLACE_SECONDS), lock=threading.Lock())

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from dynalake.certify.certificate import Certificate
 from dynalake.days import milliseconds
 from dynalake.errors import cut
 from dynalake.names import TableNames
@@ -19,6 +20,8 @@ from dynalake.watch.readings import Held, Month, SeenColumn
 from dynalake.watch.status import TableStatus
 
 CHART_DAYS = 30
+NAMED_ITEMS = 3
+"""Most items that differ that the page names."""
 ENGINES = {"spark": "Spark and Databricks", "duckdb": "DuckDB", "sql": "Redshift and Snowflake"}
 """Engines that read the tables instead of the views, by SQL dialect."""
 GB = 10**9
@@ -64,7 +67,9 @@ class Detail:
     queries: tuple[tuple[str, str], ...]
 
 
-def table_detail(status: TableStatus, names: TableNames, now: datetime) -> Detail:
+def table_detail(
+    status: TableStatus, names: TableNames, now: datetime, certificate: Certificate | None = None
+) -> Detail:
     """Return a table's own page, at `now`."""
     seen, at, today = status.readings.lake, milliseconds(now), names.lake.day_of(now)
     waits = {wait.day: wait.since for wait in seen.waiting}
@@ -85,7 +90,7 @@ def table_detail(status: TableStatus, names: TableNames, now: datetime) -> Detai
             for day in reversed(seen.days)
         ),
         zone=names.lake.time_zone,
-        panels=tuple(panels(status, names, at)),
+        panels=(certificate_panel(certificate, at), *panels(status, names, at)),
         columns=seen.columns,
         held=seen.held,
         held_text=_held_text(seen.held_attributes, seen.held_values, len(seen.held)),
@@ -141,6 +146,27 @@ def _queries(status: TableStatus, names: TableNames, today: str) -> Iterable[tup
     for dialect, sql in seen.queries.items():
         if dialect in ENGINES:
             yield f"Items as they are, in {ENGINES[dialect]}", sql
+
+
+def certificate_panel(certificate: Certificate | None, at: int) -> Panel:
+    """Return what the last comparison of all items found."""
+    about = (
+        "dynalake_certify compares every item of the DynamoDB table with the lake, once a week or when you start it."
+    )
+    if certificate is None:
+        return Panel("Certificate of equality", about, (Fact("items compared", "none yet"),))
+    more = len(certificate.named) - NAMED_ITEMS
+    return Panel(
+        "Certificate of equality",
+        about,
+        (
+            Fact("items compared", f"{certificate.items:,}"),
+            Fact("differences", f"{certificate.differences:,}"),
+            *(Fact(f"difference {n}", cut(d.line())) for n, d in enumerate(certificate.named[:NAMED_ITEMS], 1)),
+            *([Fact("more", f"{more:,} more in the log of dynalake_certify")] if more > 0 else []),
+            since(f"as of, by {certificate.method}", certificate.as_of, at),
+        ),
+    )
 
 
 def panels(status: TableStatus, names: TableNames, at: int) -> Iterable[Panel]:

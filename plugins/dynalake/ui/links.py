@@ -124,6 +124,7 @@ def table_actions(names: TableNames, may_start: Mapping[str, bool]) -> tuple[Act
             table=table,
             dry_run=True,
         ),
+        action("Certify now", "dynalake_certify", "Compares every item with DynamoDB, which costs.", tables=[table]),
         action("New snapshot", "dynalake_backfill", "Reads the whole DynamoDB table again, which costs.", table=table),
     )
     return tuple(each for each in actions if each.dag in may_start)

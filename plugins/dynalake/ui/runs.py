@@ -22,7 +22,10 @@ from dynalake.days import milliseconds
 from dynalake.options.where import default_environment
 from dynalake.ui.links import log_page, run_page
 
-DAGS = tuple(f"dynalake_{name}" for name in ("setup", "backfill", "convert", "compact", "redrive", "watch", "teardown"))
+DAGS = tuple(
+    f"dynalake_{name}"
+    for name in ("setup", "backfill", "convert", "compact", "redrive", "watch", "certify", "teardown")
+)
 SEARCHED, SHOWN = 30, 2
 """Runs of each DAG that are searched for the table's, and that are shown."""
 
