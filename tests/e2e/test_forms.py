@@ -80,8 +80,8 @@ class Form:
             case "date-time":
                 day, time = value.split("T")
                 field.click()
-                self.page.get_by_placeholder("YYYY/MM/DD").locator("visible=true").fill(day.replace("-", "/"))
-                self.page.get_by_placeholder("HH:mm").locator("visible=true").fill(time)
+                self.page.get_by_placeholder("YYYY/MM/DD").locator("visible=true").last.fill(day.replace("-", "/"))
+                self.page.get_by_placeholder("HH:mm").locator("visible=true").last.fill(time)
                 self.label(name).click()
             case _:
                 field.fill(str(value))
