@@ -24,7 +24,7 @@ NO_OPTIONS = LakeOptions()
 
 # Settings that are not parameters of the table's template: they are in its SettingsJson.
 _ONLY_IN_JSON = {"table", "max_record_kb", "stream_mode", "shards"} | {
-    f.name for f in fields(TableSettings) if f.metadata["section"] in ("Backfill", "Columns", "Lake")
+    f.name for f in fields(TableSettings) if f.metadata["section"] in ("Columns", "Files and history")
 }
 
 
