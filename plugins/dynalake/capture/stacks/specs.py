@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from dynalake.capture.source.source import Source
@@ -21,11 +21,6 @@ TEMPLATE_VARIABLE = "DYNALAKE_TEMPLATES"
 """Variable with the folder of the templates where that is neither next to the plugins folder nor in the package."""
 
 NO_OPTIONS = LakeOptions()
-
-# Settings that are not parameters of the table's template: they are in its SettingsJson.
-_ONLY_IN_JSON = {"table", "max_record_kb", "stream_mode", "shards"} | {
-    f.name for f in fields(TableSettings) if f.metadata["section"] in ("Columns", "Files and history")
-}
 
 
 def storage_spec(lake: Lake, *, create_bucket: bool, options: LakeOptions = NO_OPTIONS) -> StackSpec:
@@ -95,7 +90,9 @@ def table_spec(
     present ones where the settings leave it to the table's peak.
     """
     deliveries = deliveries or prepared(None, settings)
-    own = {_pascal(k): str(v) for k, v in asdict(settings).items() if k not in _ONLY_IN_JSON}
+    # The other settings are in SettingsJson only.
+    declared = declared_parameters(template_text("table"))
+    own = {name: str(v) for k, v in asdict(settings).items() if (name := _pascal(k)) in declared}
     return _spec(
         names.lake,
         names.stack,
@@ -116,8 +113,8 @@ def table_spec(
             "RawPrefix": names.raw_prefix,
             "RejectedPrefix": names.rejected(STAGE_DELIVERY),
             "TimeZone": names.lake.time_zone,
-            **_stream(settings, shards or settings.shards),
             **own,
+            **_stream(settings, shards or settings.shards),
             "Delivery": deliveries.used,
             "Beside": deliveries.beside,
             "MappingEnabled": "true" if deliveries.reading else "false",
