@@ -86,6 +86,14 @@ def test_every_setting_reaches_the_table_stack() -> None:
     assert spec.tags == {"dynalake:environment": "dev", "dynalake:table": "RECEIPTS"}
 
 
+def test_a_stream_keeps_its_shards_unless_a_number_is_chosen() -> None:
+    own = TableSettings("RECEIPTS")
+    assert "Shards" not in table_spec(NAMES, own, SOURCE, STORAGE, FORWARDER).parameters
+    assert table_spec(NAMES, own, SOURCE, STORAGE, FORWARDER, shards=4).parameters["Shards"] == "4"
+    direct = table_spec(NAMES, TableSettings("RECEIPTS", delivery="direct"), SOURCE, STORAGE, FORWARDER).parameters
+    assert not direct.keys() & {"Shards", "StreamMode"}
+
+
 def test_the_defaults_of_the_template_are_those_of_the_settings() -> None:
     template = cfn_yaml.loads((template_folder() / "table.yaml").read_text())
     for setting in fields(TableSettings):

@@ -90,8 +90,8 @@ def table_spec(
     present ones where the settings leave it to the table's peak.
     """
     deliveries = deliveries or prepared(None, settings)
-    # The other settings are in SettingsJson only.
-    declared = declared_parameters(template_text("table"))
+    # The other settings are in SettingsJson only, and those of the stream depend on what is deployed.
+    declared = {*declared_parameters(template_text("table"))} - {"Shards", "StreamMode"}
     own = {name: str(v) for k, v in asdict(settings).items() if (name := _pascal(k)) in declared}
     return _spec(
         names.lake,
