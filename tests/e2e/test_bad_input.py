@@ -68,7 +68,10 @@ def runs(airflow: Any, make_table: Callable[..., str], make_set_up: Callable[...
     make_table("BAD_NO_STREAM", None)
     make_table("BAD_KEYS_ONLY", "KEYS_ONLY")
     make_table("BAD_OLD_IMAGE", "OLD_IMAGE")
-    return {name: airflow.start("dynalake_setup", **conf) for name, (conf, _) in CASES.items()}
+    # Airflow's API server logs a request in its event loop. With SQLite it waits there for the lock of a task's
+    # request, which cannot end meanwhile: both, and the scheduler, would stand still until the lock times out.
+    with airflow.client.paused("dynalake_setup"):
+        return {name: airflow.start("dynalake_setup", **conf) for name, (conf, _) in CASES.items()}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -77,7 +80,9 @@ def test_the_first_task_says_what_is_wrong(case: str, runs: dict[str, str], airf
     tasks = {task["task_id"]: task for task in airflow.client.tasks("dynalake_setup", runs[case])}
     assert [name for name, task in tasks.items() if task["state"] == "failed"] == ["check_source"]
     assert tasks["check_source"]["try_number"] == 1, "a retry cannot help"
-    assert {task["state"] for name, task in tasks.items() if name != "check_source"} == {"upstream_failed"}
+    others = {name: task["state"] for name, task in tasks.items() if name != "check_source"}
+    assert (others.pop("choose_tables"), others.pop("set_up_each")) == ("success", "skipped")
+    assert set(others.values()) == {"upstream_failed"}
     log = airflow.failures("dynalake_setup", runs[case])["check_source"]
     for part in CASES[case][1]:
         assert part in log

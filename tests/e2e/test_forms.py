@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -117,17 +116,6 @@ class Form:
         return "null" in self.schema(name)["type"] if isinstance(self.schema(name)["type"], list) else False
 
 
-@contextmanager
-def paused(airflow: Any, dag: str) -> Iterator[None]:
-    path = f"/dags/dynalake_{dag}"
-    before = airflow.client.call("GET", path)["is_paused"]
-    airflow.client.call("PATCH", f"{path}?update_mask=is_paused", {"is_paused": True})
-    try:
-        yield
-    finally:
-        airflow.client.call("PATCH", f"{path}?update_mask=is_paused", {"is_paused": before})
-
-
 def another(form: Form, name: str) -> Any:
     """Return a value other than the default that the field may have."""
     schema, default = form.schema(name), form.params[name]["value"]
@@ -155,7 +143,7 @@ def another(form: Form, name: str) -> Any:
 def test_a_form_can_be_submitted_with_its_required_fields_only(
     airflow: Any, page: Any, shot: Callable[[str], None], dag: str
 ) -> None:
-    with paused(airflow, dag):
+    with airflow.client.paused(f"dynalake_{dag}"):
         form = Form(airflow, page, dag)
         shot(f"{dag}-form")
         assert form.required() == (["table"] if "table" in form.params else [])
@@ -168,7 +156,7 @@ def test_a_form_can_be_submitted_with_its_required_fields_only(
 
 @pytest.mark.parametrize("dag", DAGS)
 def test_each_field_of_a_form_can_be_filled(airflow: Any, page: Any, dag: str) -> None:
-    with paused(airflow, dag):
+    with airflow.client.paused(f"dynalake_{dag}"):
         form = Form(airflow, page, dag)
         expected: dict[str, Any] = {}
         for name in form.params:
@@ -186,7 +174,7 @@ def test_each_field_of_a_form_can_be_filled(airflow: Any, page: Any, dag: str) -
 @pytest.mark.parametrize("dag", DAGS)
 def test_each_field_that_is_emptied_again_can_be_left(airflow: Any, page: Any, dag: str) -> None:
     """The form does not become unusable by a text that was typed and deleted."""
-    with paused(airflow, dag):
+    with airflow.client.paused(f"dynalake_{dag}"):
         form = Form(airflow, page, dag)
         emptied = [
             name
@@ -205,7 +193,7 @@ def test_each_field_that_is_emptied_again_can_be_left(airflow: Any, page: Any, d
 def test_a_number_out_of_range_is_refused_and_not_changed(
     airflow: Any, page: Any, shot: Callable[[str], None], dag: str, name: str, value: int
 ) -> None:
-    with paused(airflow, dag):
+    with airflow.client.paused(f"dynalake_{dag}"):
         form = Form(airflow, page, dag)
         for required in form.required():
             form.fill(required, "RECEIPTS")

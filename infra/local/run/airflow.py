@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -104,7 +105,20 @@ class AirflowClient:
         return {dag["dag_id"] for dag in self.call("GET", "/dags?limit=100")["dags"]}
 
     def unpause(self, dag: str) -> None:
-        self.call("PATCH", f"/dags/{dag}?update_mask=is_paused", {"is_paused": False})
+        self._set_paused(dag, paused=False)
+
+    @contextmanager
+    def paused(self, dag: str) -> Iterator[None]:
+        """Let new runs of the DAG wait during a `with` block."""
+        before = bool(self.call("GET", f"/dags/{dag}")["is_paused"])
+        self._set_paused(dag, paused=True)
+        try:
+            yield
+        finally:
+            self._set_paused(dag, paused=before)
+
+    def _set_paused(self, dag: str, *, paused: bool) -> None:
+        self.call("PATCH", f"/dags/{dag}?update_mask=is_paused", {"is_paused": paused})
 
     def trigger(self, dag: str, conf: Mapping[str, object]) -> str:
         """Start a run and return its id."""
