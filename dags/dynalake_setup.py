@@ -1,26 +1,23 @@
 """
 ### Sets up the pipeline of a DynamoDB table, and proves that it works
 
-If the run names several tables, or a pattern or a tag, **choose_tables** starts a run for each of them, with the same
-parameters, and this run ends. Otherwise:
+If the run names several tables, a pattern or a tag, **choose_tables** starts a run for each table, with the same
+parameters. Otherwise:
 
-1. **check_source**: the AWS connection, the names, the settings, the table and its stream. Whatever is wrong stops the
-   run here, before anything is made.
+1. **check_source**: connection, names, settings, the table and its stream. A mistake stops the run, and nothing is made.
 2. **plan**: what CloudFormation is going to change. In a dry run, the run ends here.
-3. **deploy**: the storage's, the forwarder's and the table's stacks (named **dynalake-{environment}-…**), by change
-   sets; a stack that is as it should be stays as it is. The table's stream is not read yet.
+3. **deploy**: the stacks of the storage, the forwarder and the table, by change sets. A stack that is as it should be
+   stays as it is. The table's stream is not read yet.
 4. **prove**: the streams are active, and a canary of every shard has arrived in S3. Only then can nothing be lost.
 5. **start**: the table's stream is read from its beginning on, or changes go to the new delivery. **reading** waits
-   until CloudWatch shows that the stream is polled, which takes some minutes.
-6. **register_catalog**: Glue tables, views, and the partitions of the coming days, so that new data can be queried at
-   once; there is no crawler.
+   until CloudWatch shows that the stream is polled: some minutes.
+6. **register_catalog**: Glue tables, views, and the partitions of the coming days. New data can be queried at once.
 7. **record_hand_off**: the moment from which on the stream has every change.
 8. **show**: the table is on the page "dynalake", with its first readings.
 9. **start_backfill**: brings in what was written before, with dynalake_backfill.
-10. **leave**: removes the former delivery, if there is one, once it is empty. Until then it stays, and the run's
-   note says so.
+10. **leave**: removes the former delivery, if there is one, once it is empty. Until then the run's note says so.
 
-Run it again whenever you like: it changes nothing that is right, and repairs what is not.
+Run it again whenever you like: it repairs what is wrong, and changes nothing else.
 """
 
 from __future__ import annotations
