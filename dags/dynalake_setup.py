@@ -4,7 +4,7 @@
 If the run names several tables, a pattern or a tag, **choose_tables** starts a run for each table, with the same
 parameters. Otherwise:
 
-1. **check_source**: connection, names, settings, the table and its stream. A mistake stops the run, and nothing is made.
+1. **check_source**: connection, names, settings, table and stream. A mistake stops the run before anything is made.
 2. **plan**: what CloudFormation is going to change. In a dry run, the run ends here.
 3. **deploy**: the stacks of the storage, the forwarder and the table, by change sets. A stack that is as it should be
    stays as it is. The table's stream is not read yet.
@@ -17,7 +17,7 @@ parameters. Otherwise:
 9. **start_backfill**: brings in what was written before, with dynalake_backfill.
 10. **leave**: removes the former delivery, if there is one, once it is empty. Until then the run's note says so.
 
-Run it again whenever you like: it repairs what is wrong, and changes nothing else.
+Run it again when you like: it repairs what is wrong, and changes nothing else.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_a_failing_day_stops_no_other_day(lake: Receipts, monkeypatch: pytest.Mo
     assert lake.rows() == lake.committed
 
 
-@pytest.mark.parametrize("step", ["finish_widening", "_plan", "widen_table", "write_views", "project_parquet"])
+@pytest.mark.parametrize("step", ["finish_widening", "plan_days", "widen_table", "write_views", "project_parquet"])
 def test_a_failing_step_stops_no_other_step(lake: Receipts, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("whatever it is")
