@@ -48,7 +48,7 @@ with DAG(
     default_args={"retries": 3, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.TASK},
 ):
     runs = setup.choose_tables()
-    set_up_each = TriggerDagRunOperator.partial(
+    set_up_each = setup.TriggerTable.partial(
         task_id="set_up_each",
         trigger_dag_id="dynalake_setup",
         map_index_template="{{ task.conf.table }}",

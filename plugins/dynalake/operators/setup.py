@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import PokeReturnValue, get_current_context
 
 from dynalake.operators.task.mapped import check_mapped
@@ -80,6 +81,12 @@ def run_of(run: str, table: str) -> str:
 
     name = f"{run}__{table}"
     return name if len(name) <= LONGEST_ID else f"{name[:150]}__{sha256(name.encode()).hexdigest()[:16]}"
+
+
+class TriggerTable(TriggerDagRunOperator):
+    """Starts a table's own run, with the `conf` exactly as the user wrote it: nothing in it is a template."""
+
+    template_fields = ()
 
 
 @step
