@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from inspect import signature
 from io import BytesIO
 from types import SimpleNamespace
@@ -248,23 +249,23 @@ def damaged(*path: str | int, to: Any) -> str:
     return json.dumps(values)
 
 
-WRONG = {
-    "unknown state": damaged("tables", 0, "state", to="pwned"),
-    "table is a number": damaged("tables", 0, "table", to=5),
-    "at is a text": damaged("at", to="x"),
-    "at is endless": damaged("at", to=1e308),
-    "tables is a text": damaged("tables", to="abc"),
-    "tables of texts": damaged("tables", to=["abc"]),
-    "far future": damaged("tables", 0, "readings", "at", to=10**30),
-    "no lake": damaged("tables", 0, "readings", "lake", to={"x": 1}),
-    "newest of no year": damaged("tables", 0, "readings", "landing", "newest_change", to=10**18),
-    "endless day": damaged("tables", 0, "readings", "lake", "days", 0, "size", "rows", to=float("inf")),
-    "endless hour": damaged("tables", 0, "history", "hours", 0, 2, to=float("inf")),
-    "hour of no state": damaged("tables", 0, "history", "hours", 0, 4, to=5),
-    "deep": "[" * 200_000,
-    "not JSON": "{",
-    "another shape": "[]",
-    "too large": " " * (LARGEST_BYTES + 1),
+WRONG: dict[str, Callable[[], str]] = {
+    "unknown state": partial(damaged, "tables", 0, "state", to="pwned"),
+    "table is a number": partial(damaged, "tables", 0, "table", to=5),
+    "at is a text": partial(damaged, "at", to="x"),
+    "at is endless": partial(damaged, "at", to=1e308),
+    "tables is a text": partial(damaged, "tables", to="abc"),
+    "tables of texts": partial(damaged, "tables", to=["abc"]),
+    "far future": partial(damaged, "tables", 0, "readings", "at", to=10**30),
+    "no lake": partial(damaged, "tables", 0, "readings", "lake", to={"x": 1}),
+    "newest of no year": partial(damaged, "tables", 0, "readings", "landing", "newest_change", to=10**18),
+    "endless day": partial(damaged, "tables", 0, "readings", "lake", "days", 0, "size", "rows", to=float("inf")),
+    "endless hour": partial(damaged, "tables", 0, "history", "hours", 0, 2, to=float("inf")),
+    "hour of no state": partial(damaged, "tables", 0, "history", "hours", 0, 4, to=5),
+    "deep": lambda: "[" * 200_000,
+    "not JSON": lambda: "{",
+    "another shape": lambda: "[]",
+    "too large": lambda: " " * (LARGEST_BYTES + 1),
 }
 
 SHOWN = ("table is a number", "far future", "endless hour", "hour of no state")
@@ -284,7 +285,7 @@ def test_the_page_reports_an_overview_that_no_watch_wrote(
             assert 0 <= size <= LARGEST_BYTES + 1
             return super().read(size)
 
-    text = WRONG[wrong].encode()
+    text = WRONG[wrong]().encode()
     answer = {"Body": Body(text)}
     clients: Any = SimpleNamespace(s3=SimpleNamespace(get_object=lambda **_: answer))
     read = lambda environment: Content(environment, LAKE, load_overview(clients, LAKE))  # noqa: E731
