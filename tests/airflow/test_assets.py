@@ -121,6 +121,7 @@ def test_commits_and_closed_days_are_events_that_the_example_reads(
     assert events.consume(monkeypatch) == f"SELECT count(*) FROM receipts WHERE dt = '{day}'"
 
 
+@pytest.mark.newest
 def test_a_night_that_fails_leaves_its_events_to_the_next_commit(
     clients: Clients, run: Run, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:

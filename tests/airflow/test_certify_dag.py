@@ -56,6 +56,7 @@ def test_a_run_certifies_a_table(table: Table, method: str, run: Any, logs: Call
     assert [*table.store.list(table.names.passing_prefix + "export/")] == []
 
 
+@pytest.mark.newest
 def test_a_difference_fails_the_run(
     table: Table, run: Any, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

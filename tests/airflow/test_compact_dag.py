@@ -66,6 +66,7 @@ def test_a_run_compacts_closed_days_and_named_days(clients: Clients, run: Run) -
     assert converted_rows(tables[0]) == ROWS
 
 
+@pytest.mark.newest
 def test_a_dry_run_says_what_is_due_and_writes_nothing(
     clients: Clients, run: Run, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_dry_run_says_what_is_due_and_writes_nothing(
     assert "Compare everything" in text
 
 
+@pytest.mark.newest
 def test_broken_tables_fail_alone_and_are_named(
     clients: Clients, run: Run, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     assert (states["run"], states["plan"], states["report"]) == ("success", "success", "skipped")
 
 
+@pytest.mark.newest
 def test_a_named_day_is_converted_again(clients: Clients, run: Run) -> None:
     lake = make_lake(clients, "convertagain")
     table = add_table(clients, lake, "ONE")
@@ -83,6 +84,7 @@ def test_a_named_day_is_converted_again(clients: Clients, run: Run) -> None:
     assert (states["run"], states["plan"], states["report"]) == ("failed", "failed", "failed")
 
 
+@pytest.mark.newest
 def test_a_failed_batch_stops_no_other_and_fails_the_run(
     clients: Clients, run: Run, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def parsed() -> dict[str, tuple[float, list[str]]]:
     return {Path(file).stem: (seconds, heavy) for file, seconds, heavy in lines}
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_parsing_is_quick_and_light(file: Path, parsed: dict[str, tuple[float, list[str]]]) -> None:
     seconds, heavy = parsed[file.stem]

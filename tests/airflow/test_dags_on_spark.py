@@ -15,6 +15,8 @@ from tests.support.airflow.small_lake import add_table, converted_rows, make_lak
 from tests.support.aws.lake import deploy_job
 from tests.support.machine import need
 
+pytestmark = pytest.mark.newest
+
 
 @pytest.fixture
 def lake(clients: Clients) -> Lake:

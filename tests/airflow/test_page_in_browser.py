@@ -13,7 +13,7 @@ import pytest
 from tests.airflow.lake_page import Page, overview, stopped, well
 from tests.support.machine import need
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.newest]
 
 ROOT = "http://airflow.test"
 # As in Airflow 3.1.0 and 3.3.2, which gives it allow-downloads too.

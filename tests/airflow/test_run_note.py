@@ -43,6 +43,7 @@ def table_of(dag: str, name: str) -> dict[str, Any]:
     return {"table": name} if dag in ONE_TABLE else {"tables": [name]}
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("dag", [*ONE_TABLE, *SEVERAL])
 def test_a_lake_that_a_run_names_must_exist(run: Run, dag: str) -> None:
     """One with the default environment too, as long as it is in the run's `conf`: Airflow's form puts it there."""
@@ -54,6 +55,7 @@ def test_a_lake_that_a_run_names_must_exist(run: Run, dag: str) -> None:
     assert action.startswith("What to do: run dynalake_setup for a table first, or check the environment")
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("dag", SEVERAL)
 def test_a_scheduled_run_before_the_first_setup_succeeds(run: Run, dag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYNALAKE_ENVIRONMENT", "nowhere")
@@ -64,6 +66,7 @@ def test_a_scheduled_run_before_the_first_setup_succeeds(run: Run, dag: str, mon
     assert page == "[Page of the lake](https://airflow.example/dynalake/?environment=nowhere)"
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("dag", SEVERAL)
 def test_a_lake_without_tables_has_nothing_to_do(run: Run, dag: str, clients: Clients) -> None:
     if not clients.ssm.get_parameters_by_path(Path="/dynalake/notables", Recursive=True)["Parameters"]:
@@ -72,6 +75,7 @@ def test_a_lake_without_tables_has_nothing_to_do(run: Run, dag: str, clients: Cl
     assert paragraphs(dag)[0] == "Nothing to do: no table is set up in the lake 'notables'"
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("dag", [*ONE_TABLE, *SEVERAL])
 def test_a_table_that_a_run_names_must_be_set_up(run: Run, dag: str, lake: Lake) -> None:
     """A backfill with its own attribute does not read the settings otherwise."""
@@ -83,6 +87,7 @@ def test_a_table_that_a_run_names_must_be_set_up(run: Run, dag: str, lake: Lake)
     assert "Did you mean 'ORDERS'?" in first
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(("dag", "what"), [("dynalake_convert", "raw objects"), ("dynalake_compact", "rows")])
 def test_a_day_that_a_run_names_must_have_data(run: Run, dag: str, what: str, lake: Lake) -> None:
     run("dynalake_convert", environment=LAKE)
@@ -103,6 +108,7 @@ def test_a_night_says_what_it_has_done_on_its_table(run: Run, lake: Lake) -> Non
     assert paragraphs("dynalake_compact")[0].startswith("ORDERS: ")
 
 
+@pytest.mark.newest
 def test_nothing_to_redrive_is_said(run: Run, lake: Lake) -> None:
     assert run("dynalake_redrive", table="ORDERS", environment=LAKE)["run"] == "success"
     first, page = paragraphs("dynalake_redrive")

@@ -44,12 +44,14 @@ def test_a_pattern_starts_a_run_for_each_table(clients: Clients, run: Run, logs:
     assert "MANY-a, MANY-b.c" in logs()
 
 
+@pytest.mark.newest
 def test_nothing_starts_if_no_table_has_the_tag(run: Run, logs: Callable[[], str]) -> None:
     states = run("dynalake_setup", table="no-such-tag=1", environment="manydag")
     assert (states["run"], states["choose_tables"]) == ("failed", "failed")
     assert "has the tag 'no-such-tag=1'" in logs()
 
 
+@pytest.mark.newest
 def test_one_table_is_set_up_by_the_run_itself(run: Run, logs: Callable[[], str]) -> None:
     states = run("dynalake_setup", table="MANY-none", environment="manydag")
     assert (states["choose_tables"], states["check_source"]) == ("success", "failed")

@@ -52,6 +52,7 @@ def mails(clients: Clients, lake: Lake) -> Callable[[], list[tuple[str, str]]]:
     return received
 
 
+@pytest.mark.newest
 def test_a_table_that_cannot_be_watched_fails_the_run(clients: Clients, run: Any) -> None:
     """Its settings and its last status cannot be read. The page still shows it, and the other table."""
     setup = captured(clients, "DAG-SEEN", "watchhalf")
