@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -290,15 +291,17 @@ def watch(dag: Clients, names: TableNames, now: datetime) -> TableStatus:
 
 def certify(dag: Clients, names: TableNames) -> bool:
     """Compare every item with the lake by each method, in the DAGs' role; return whether all are equal."""
-    table, runs = Table(dag, names), {"certify-export": "export", "certify-scan": "scan"}
-    for run, method in runs.items():
+    table, certificates = Table(dag, names), []
+    for method in ("export", "scan"):
+        run = f"certify-{method}"
         plan_backfill(table, run, BackfillOptions(method=method))
-    exports = request_exports(table, run="certify-export")
-    store_groups(table, patiently(lambda: check_exports(table, exports)), run="certify-export")
-    for run in runs:
+        if method == "export":
+            exports = request_exports(table, run=run)
+            store_groups(table, patiently(partial(check_exports, table, exports)), run=run)
         compare_items(table, run=run)
-    remove_exports(table, run="certify-export")
-    return all(settle_doubts(table, run=run, target_minutes=0).equal for run in runs)
+        remove_exports(table, run=run)
+        certificates.append(settle_doubts(table, run=run, target_minutes=0))
+    return all(certificate.equal for certificate in certificates)
 
 
 def policies_of(root: Clients, role: str) -> list[dict[str, Any]]:
