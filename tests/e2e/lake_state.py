@@ -60,9 +60,9 @@ def look(clients: Clients, names: TableNames) -> Lake:
 
 def of_iceberg(names: TableNames) -> tuple[str, ...]:
     """Return the key prefixes of objects that the Iceberg tables and the watch write with every run."""
-    notes = ("iceberg/", "manifests/", "snapshot-", "garbage", "scrub", "told/")
+    notes = ("iceberg/", "manifests/", "snapshot-", "garbage", "scrub", "reported/")
     state = tuple(f"{names.state_prefix}{note}" for note in notes)
-    passing = (names.conversions, names.named_objects, names.watch_state)
+    passing = (names.conversions, names.named_objects, names.watch_state, names.events_note)
     return (f"{names.changes_location}/", f"{names.items_location}/", *state, *passing)
 
 
