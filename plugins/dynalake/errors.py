@@ -35,6 +35,12 @@ def cut(text: str, limit: int = SHOWN_CHARACTERS) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
+def counted(count: int, word: str) -> str:
+    """Return `1 file`, `1,200 files` or `2 batches` (pure)."""
+    ending = "" if count == 1 else "es" if word.endswith(("ch", "s", "x")) else "s"
+    return f"{count:,} {word}{ending}"
+
+
 def meant(unknown: Iterable[str], known: Iterable[str]) -> str:
     """Return the end of a message, `. Did you mean 'a' and 'b'?`, with the known names that are nearest; '' without."""
     names = {name.lower(): name for name in sorted(known)}

@@ -64,7 +64,7 @@ def test_a_difference_fails_the_run(
     table.clients.dynamodb.delete_item(TableName=table.names.table, Key={"id": {"S": "a"}})
     states = run("dynalake_certify", environment="certifydag", tables=[table.names.table], method="scan")
     assert (states["settle[0]"], states["report"], states["run"]) == ("success", "failed", "failed")
-    assert "1 items compared, 1 differences (1 only in the lake; by scan" in logs()
+    assert "1 item compared, 1 difference (1 only in the lake; by scan" in logs()
     assert "id='a': only in the lake" in logs()
     certificate = load_certificate(table)
     assert certificate is not None

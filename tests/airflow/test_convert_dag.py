@@ -57,7 +57,7 @@ def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     for name in ("ONE", "TWO"):
         assert converted_rows(tables[name]) == [("a", "x"), ("b", "x")]
     text = logs()
-    assert "ONE, TWO converted: 4 rows of 4 raw objects; 2 lines rejected; 2 repeats; 2 faults" in text
+    assert "ONE, TWO converted: 4 rows of 4 raw objects; 2 rejected lines; 2 repeats; 2 faults" in text
     assert "BARE cannot be planned: CatalogError" in text
     assert "GONE cannot be planned: CatalogError" in text
 
@@ -109,7 +109,7 @@ def test_a_failed_batch_stops_no_other_and_fails_the_run(
     assert sorted(states[f"convert[{n}]"] for n in range(4)) == ["failed", "success", "success", "success"]
     assert [states[f"commit[{n}]"] for n in range(2)] == ["success"] * 2
     assert (converted_rows(tables["BAD"]), converted_rows(tables["FINE"])) == ([("a", "x")], [("a", "x"), ("b", "x")])
-    assert "1 batches of BAD could not be converted" in logs()
+    assert "Not converted: 1 batch of BAD" in logs()
 
 
 # -- without AWS ---------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
     from dynalake.operators.task import each_table, session
 
     pushed: dict[str, Any] = {}
-    pulled: dict[str, Any] = {"sentences": ["B: 3 more objects are due and wait for the next run."], "faults": [None]}
+    pulled: dict[str, Any] = {"sentences": ["B: 3 more objects left to the next run."], "faults": [None]}
     ti = SimpleNamespace(xcom_push=pushed.__setitem__, xcom_pull=lambda task_ids, key: pulled[key])
     monkeypatch.setattr(session, "parameters", dict)
     for module in (convert_tables, each_table, session):
@@ -150,17 +150,17 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
 
     assert returned == {"tables": 2, "rows": 9}
     assert pushed["outcome"]["text"] == (
-        "A, B converted: 9 rows of 6 raw objects; 1 lines rejected; 2 repeats; 1 duplicates; "
-        "2 objects wait for the next run"
+        "A, B converted: 9 rows of 6 raw objects; 1 rejected line; 2 repeats; 1 duplicate; "
+        "2 objects left to the next run"
     )
     assert pushed["note"].split("\n\n") == [
-        "B: 3 more objects are due and wait for the next run.",
+        "B: 3 more objects left to the next run.",
         "A: 2 raw objects were deleted. What to do: restore them.",
         "A: values that do not fit their columns yet are in \\_\\_other: v.",
-        "B dt=20240101: 2 objects wait: others were first.",
+        "B dt=20240101: 2 objects left to the next run: others were first.",
     ]
     failed = Finished.from_dict({**finished.to_dict(), "failed": [1]})
-    with pytest.raises(Exception, match="C could not be committed; 1 batches of A could not be converted"):
+    with pytest.raises(Exception, match="C could not be committed; Not converted: 1 batch of A"):
         convert_tables.report.function([], [*work, {"table": "C"}], [failed.to_dict(), two.to_dict()])
 
 

@@ -40,7 +40,7 @@ def test_a_pattern_starts_a_run_for_each_table(clients: Clients, run: Run, logs:
         assert conf["run_id"].endswith(f"__{table}")
         assert (conf["environment"], conf["columns"], conf["dry_run"]) == ("manydag", COLUMNS, True)
         assert conf["bucket"] is None
-    assert "MANY-*: names 2 tables, each of which has a run of its own" in logs()
+    assert "MANY-*: 2 tables, each set up by its own run" in logs()
     assert "MANY-a, MANY-b.c" in logs()
 
 

@@ -19,7 +19,7 @@ from dynalake.certify.certificate import Certificate, check_certificates, load_c
 from dynalake.certify.compare import compare_items
 from dynalake.certify.doubts import settle_doubts
 from dynalake.certify.versions import SKEW_MS
-from dynalake.errors import AlarmError, NotReadyError
+from dynalake.errors import AlarmError, NotReadyError, SettingsError
 from dynalake.lake.catalog.clock import now_ms
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.fold import fold
@@ -94,6 +94,8 @@ def test_a_lake_that_is_right_has_no_differences(table: Table, method: str) -> N
     check_certificates({table.names.table: certificate})
     fold(table, now_ms())
     compared(table, method, "again")
+    with pytest.raises(SettingsError, match="compared by another run in the meantime"):
+        settle_doubts(table, run="certify", target_minutes=0)
     assert settle_doubts(table, run="again", target_minutes=0).equal
 
 

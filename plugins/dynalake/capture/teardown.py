@@ -22,7 +22,7 @@ from dynalake.capture.stacks.deliveries import deployed
 from dynalake.capture.stacks.stack_failures import explain_failure
 from dynalake.capture.stacks.stacks import stack_state, wait_until_settled
 from dynalake.capture.stored import Stored, holds_objects
-from dynalake.errors import NotReadyError, SettingsError, StackError, cut, meant
+from dynalake.errors import NotReadyError, SettingsError, StackError, counted, cut, meant
 from dynalake.lake.catalog.table import DYNAMODB_TABLE, Table
 from dynalake.lake.current.view_entries import read_entry
 from dynalake.names import TableNames
@@ -50,7 +50,7 @@ class Remains:
         objects = "some" if self.data else "none"
         if stored:
             versions, size = sum(part.versions for part in stored), sum(part.bytes for part in stored)
-            objects = f"{versions:,} versions, {size:,} bytes"
+            objects = f"{counted(versions, 'version')}, {counted(size, 'byte')}"
         return [
             f"Stack, deleted: {f'{names.stack} ({self.stack})' if self.stack else 'none'}",
             f"Glue tables and views, {fate}: {', '.join(self.catalog) or 'none'}",

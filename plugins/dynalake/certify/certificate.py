@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dynalake.certify.certification import DIFFERENT, EXTRA, MISSING, Certification
-from dynalake.errors import AlarmError
+from dynalake.errors import AlarmError, counted
 from dynalake.lake.catalog.table import Table
 
 NAMED = 100
@@ -102,7 +102,10 @@ class Certificate:
             *([f"{self.unread:,} too many to read again"] if self.unread else []),
             *([f"about ${self.dollars:,.2f}"] if self.dollars else []),
         ]
-        return f"{self.table}: {self.items:,} items compared, {self.differences:,} differences ({'; '.join(details)})"
+        return (
+            f"{self.table}: {counted(self.items, 'item')} compared, {counted(self.differences, 'difference')} "
+            f"({'; '.join(details)})"
+        )
 
     def lines(self) -> Iterator[str]:
         """Yield lines for the task's log: the note, and each named difference."""

@@ -27,7 +27,7 @@ from dynalake.certify.certification import (
     save_certification,
 )
 from dynalake.certify.versions import SKEW_MS, ItemVersion, LakeItem, newest, read_versions, shown_since
-from dynalake.errors import NotReadyError, cut
+from dynalake.errors import NotReadyError, SettingsError, cut
 from dynalake.lake.catalog.clock import now_ms
 from dynalake.lake.catalog.table import Table
 from dynalake.record.key import ItemKey
@@ -47,11 +47,17 @@ def settle_doubts(
     """Return the certificate of a compared `run` (the Airflow run id), and store it.
 
     Raises `NotReadyError` while some doubts may still be changes under way: for `PATIENCE` times `target_minutes`, and
-    where nothing may be concluded (`conclude`), because changes do not land as they should.
+    where nothing may be concluded (`conclude`), because changes do not land as they should. Raises `SettingsError`
+    where another run has compared the table since: a table has one certification at a time.
     """
     certification = load_certification(table, run_name(run))
     if certification is None:
-        raise NotReadyError(f"{table.names.table} was not compared in this run", table=table.names.table)
+        raise SettingsError(
+            f"{table.names.table} was compared by another run in the meantime",
+            allowed="one run of dynalake_certify for a table at a time",
+            action="look at the other run's certificate, or trigger dynalake_certify again when it is over",
+            table=table.names.table,
+        )
     plan = load_plan(table, certification.run)
     key = ItemKey.of(describe(table, plan.table_id))
     pace = Pace(lambda: plan.max_read_capacity)

@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from dynalake.backfill.commit.replaced import ReplacedRuns, delete_replaced_runs
 from dynalake.convert.finish import finish_swap
 from dynalake.days import milliseconds
+from dynalake.errors import counted
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.current.fold import LAG, Folded, FoldOptions, FoldPlan, fold, plan_fold
@@ -86,7 +87,8 @@ def work(
     steps.run("fold", lambda: _fold(table, settings, now(), say, requests, workers), None)
     raw = steps.run("raw", lambda: delete_raw(table, now(), raw_retention_days), RawDeleted(""))
     if raw.objects:
-        say(f"Deleted {raw.objects:,} raw objects of {len(raw.days):,} days: live rows hold their changes")
+        objects, days = counted(raw.objects, "raw object"), counted(len(raw.days), "day")
+        say(f"Deleted {objects} of {days}: live rows hold their changes")
     runs = steps.run("backfills", lambda: delete_replaced_runs(table, now()), ReplacedRuns())
     if runs.runs:
         say(f"Deleted backfills that are no longer the snapshot: {', '.join(runs.runs)}")
@@ -94,7 +96,7 @@ def work(
         "collect", lambda: collect(table, now, snapshot_days=settings.snapshot_days), Collected(table.names.table)
     )
     if collected.deleted or collected.waiting:
-        say(f"Deleted {collected.deleted:,} unreferenced files; {collected.waiting:,} wait for their deletion")
+        say(f"Deleted {counted(collected.deleted, 'unreferenced file')}; left to another night: {collected.waiting:,}")
     _say_findings(say, collected.findings)
     steps.run("scrub", lambda: _scrub(table, options, now, say, requested=requests.scrub), None)
     return (*report.faults, *steps.faults)
@@ -121,7 +123,7 @@ def _fold(
     if due is None:
         return None
     folded = fold(table, due.bound, workers=workers)
-    say(f"Folded the state, {due.reason}: {folded.merged.won:,} of its items have changed")
+    say(f"Folded the state, {due.reason}: {counted(folded.merged.won, 'item')} changed in it")
     return folded
 
 
@@ -137,7 +139,7 @@ def _scrub(
     if not requested and not scrub_is_due(table, now()):
         return None
     scrubbed = scrub(table, now, options)
-    say(f"{len(scrubbed.findings):,} findings in {scrubbed.days:,} days")
+    say(f"Compared {counted(scrubbed.days, 'day')}: {counted(len(scrubbed.findings), 'finding')}")
     _say_findings(say, scrubbed.findings)
     return scrubbed
 
@@ -149,17 +151,18 @@ def _say_findings(say: Say, findings: Iterable[Finding]) -> None:
 
 def _say_dropped(say: Say, dropped: Dropped) -> None:
     if dropped.days:
-        say(f"Dropped {len(dropped.days):,} days before dt={dropped.history_from}, with {dropped.rows:,} rows")
+        days, rows = counted(len(dropped.days), "day"), counted(dropped.rows, "row")
+        say(f"Dropped {days} before dt={dropped.history_from}, with {rows}")
 
 
 def _say_compacted(say: Say, report: CompactReport) -> None:
     for day in report.days:
-        say(f"dt={day.day}: {day.replaced:,} files became {day.files:,} with {day.rows:,} rows")
+        say(f"dt={day.day}: {counted(day.replaced, 'file')} became {day.files:,} with {counted(day.rows, 'row')}")
     if report.waiting:
-        say(f"{report.waiting:,} more days are due: the next run compacts them")
+        say(f"Left to the next run, because they are many: {counted(report.waiting, 'day')}")
     if report.widened.columns:
         say(f"Columns with new types: {', '.join(report.widened.columns)}")
     for name, projected in report.projected.items():
         if projected.written or projected.removed:
-            say(f"{name}: {len(projected.written):,} partitions written, {len(projected.removed):,} removed")
+            say(f"{name}: {counted(len(projected.written), 'partition')} written, {len(projected.removed):,} removed")
     _say_findings(say, report.findings)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dynalake.backfill.commit.replaced import find_replaced_runs
+from dynalake.errors import counted
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.compaction.compact_options import GB, CompactOptions
 from dynalake.lake.compaction.widen_plan import plan_types
@@ -54,13 +55,21 @@ def _history(table: Table, settings: TableSettings, now: datetime) -> list[str]:
     dropped = find_history(table, now, settings.history_days)
     if not dropped.days:
         return []
-    return [f"Drop {len(dropped.days):,} days before dt={dropped.history_from}, with {dropped.rows:,} rows"]
+    days, rows = counted(len(dropped.days), "day"), counted(dropped.rows, "row")
+    return [f"Drop {days} before dt={dropped.history_from}, with {rows}"]
 
 
 def _days(table: Table, settings: TableSettings, now: datetime, requests: Requests) -> list[str]:
     plan = plan_days(table, table.changes(), CompactOptions.of_settings(settings), now, requests.days)
-    lines = [f"Compact dt={due.day} ({due.reason}): {due.files:,} files of {due.size:,} bytes" for due in plan.days]
-    return [*lines, f"{plan.waiting:,} more days are due: the next run compacts them"] if plan.waiting else lines
+    lines = [
+        f"Compact dt={due.day} ({due.reason}): {counted(due.files, 'file')}, {counted(due.size, 'byte')}"
+        for due in plan.days
+    ]
+    return (
+        [*lines, f"Left to the next run, because they are many: {counted(plan.waiting, 'day')}"]
+        if plan.waiting
+        else lines
+    )
 
 
 def _types(table: Table, settings: TableSettings) -> list[str]:
@@ -71,7 +80,7 @@ def _types(table: Table, settings: TableSettings) -> list[str]:
     if plan.lifts:
         lines.append(f"Move values from __other into columns: {', '.join(sorted(plan.lifts))}")
     if plan.size:
-        lines.append(f"Write {plan.size:,} bytes of files again for that")
+        lines.append(f"Write {counted(plan.size, 'byte')} of files again for that")
     if plan.left:
         lines.append(f"Above widen_budget_gb, so they wait: {', '.join(sorted(plan.left))}")
     return lines
@@ -79,18 +88,20 @@ def _types(table: Table, settings: TableSettings) -> list[str]:
 
 def _fold(table: Table, settings: TableSettings, now: datetime, requests: Requests) -> list[str]:
     due = plan_due_fold(table, settings, now, requests)
-    return [] if due is None else [f"Fold about {due.bytes:,} bytes of changes into the state, {due.reason}"]
+    return [] if due is None else [f"Fold about {counted(due.bytes, 'byte')} of changes into the state, {due.reason}"]
 
 
 def _raw(table: Table, now: datetime, raw_retention_days: int) -> list[str]:
     due = [objects for _, objects, _ in find_raw(table, now, raw_retention_days) if objects]
     count, size = sum(map(len, due)), sum(o.size for objects in due for o in objects)
-    return [f"Delete {count:,} raw objects of {len(due):,} days, {size:,} bytes"] if due else []
+    return (
+        [f"Delete {counted(count, 'raw object')} of {counted(len(due), 'day')}, {counted(size, 'byte')}"] if due else []
+    )
 
 
 def _backfills(table: Table, now: datetime) -> list[str]:
     return [
-        f"Delete the backfill {run}: {len(objects):,} objects, {sum(o.size for o in objects):,} bytes"
+        f"Delete the backfill {run}: {counted(len(objects), 'object')}, {counted(sum(o.size for o in objects), 'byte')}"
         for run, objects in find_replaced_runs(table, now).items()
     ]
 
@@ -98,12 +109,12 @@ def _backfills(table: Table, now: datetime) -> list[str]:
 def _garbage(table: Table, settings: TableSettings, now: Callable[[], datetime]) -> list[str]:
     heads = (table.changes(), table.items())
     expired = sum(len(plan_expiry(head, now(), settings.snapshot_days).snapshots) for head in heads)
-    due, waiting = find_garbage(table, now)
+    due, waiting = find_garbage(table, heads, now)
     lines = []
     if expired:
-        lines.append(f"Let {expired:,} snapshots expire that are older than {settings.snapshot_days} days")
+        lines.append(f"Let {counted(expired, 'snapshot')} expire, older than {counted(settings.snapshot_days, 'day')}")
     if due:
-        lines.append(f"Delete {len(due):,} unreferenced files, {sum(o.size for o in due):,} bytes")
+        lines.append(f"Delete {counted(len(due), 'unreferenced file')}, {counted(sum(o.size for o in due), 'byte')}")
     if waiting:
-        lines.append(f"{waiting:,} more unreferenced files wait for their deletion")
+        lines.append(f"Delete another night: {counted(waiting, 'unreferenced file')}")
     return lines

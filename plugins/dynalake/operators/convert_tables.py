@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, XComArg, get_current_context
 
+from dynalake.errors import counted
 from dynalake.operators.task import limits
 from dynalake.operators.task.assets import COMMITS, emit
 from dynalake.operators.task.each_table import check_faults, each_table, faults_of
@@ -66,8 +67,8 @@ def plan() -> list[dict[str, Any]]:
     batches = _choose([p for p in plans if p not in large], most_mapped() - len(large))
     sentences = [f"{name} has no Iceberg table: run dynalake_setup for it." for name, p in planned.items() if p is None]
     sentences += chain.from_iterable(map(_sentences, plans))
-    say(f"{len(batches):,} batches of {len({b.table for b in batches}):,} tables are due")
-    sentences += [f"{len(p.batches):,} batches of {p.table} are converted on Spark." for p in large]
+    say(f"Due: {counted(len(batches), 'batch')} of {counted(len({b.table for b in batches}), 'table')}")
+    sentences += [f"Converted on Spark: {counted(len(p.batches), 'batch')} of {p.table}." for p in large]
     if not batches and not large:
         conclude("Nothing to convert")
         tell("\n".join(sentences))
@@ -124,7 +125,7 @@ class ConvertBatch(SparkOperator):
     def go_on(self, context: Context, names: TableNames, done: dict[str, Any]) -> dict[str, Any]:
         label(f"{names.table} on Spark")
         if done["late"]:
-            say(f"{done['late']:,} rows of files with late changes went into the state first")
+            say(f"{counted(done['late'], 'row')} of files with late changes went into the state first")
         return _say_converted(self.batch, done["sums"], done["reasons"])
 
 
@@ -179,7 +180,7 @@ def report(
     faults = [] if batches is not None and work is not None else ["the due objects could not be planned"]
     faults += chain.from_iterable(faults_of(["plan"]).values())
     faults += [f"{w['table']} could not be committed" for w in work or () if w["table"] not in committed_tables]
-    faults += [f"{len(f.failed):,} batches of {f.table} could not be converted" for f in done if f.failed]
+    faults += [f"Not converted: {counted(len(f.failed), 'batch')} of {f.table}" for f in done if f.failed]
     if batches is not None:
         conclude(summary(done, faults))
         tell("\n".join([*sentences, *chain.from_iterable(map(_attention, done)), *faults]))
@@ -190,14 +191,14 @@ def report(
 def summary(done: Sequence[Finished], faults: Sequence[str]) -> str:
     """Return the result of a run, in one line."""
     rows, objects = sum(finished.sums.rows for finished in done), sum(finished.objects for finished in done)
-    parts = [f"{rows:,} rows of {objects:,} raw objects"]
-    for word in ("rejected", "repeats", "duplicates"):
-        if count := sum(getattr(finished.sums, word) for finished in done):
-            parts.append(f"{count:,} {word if word != 'rejected' else 'lines rejected'}")
+    parts = [f"{counted(rows, 'row')} of {counted(objects, 'raw object')}"]
+    for kind, word in (("rejected", "rejected line"), ("repeats", "repeat"), ("duplicates", "duplicate")):
+        if count := sum(getattr(finished.sums, kind) for finished in done):
+            parts.append(counted(count, word))
     if waiting := sum(objects for finished in done for _, objects, _ in finished.waiting):
-        parts.append(f"{waiting:,} objects wait for the next run")
+        parts.append(f"{counted(waiting, 'object')} left to the next run")
     if faults:
-        parts.append(f"{len(faults):,} {_plural('fault', len(faults))}")
+        parts.append(counted(len(faults), "fault"))
     return f"{name_tables([finished.table for finished in done]) or 'No table'} converted: {'; '.join(parts)}"
 
 
@@ -205,9 +206,9 @@ def _lines(done: Finished) -> list[str]:
     sums = done.sums
     return [
         f"{sums.lines:,} lines = {sums.rows:,} rows + {sums.duplicates:,} duplicates + {sums.repeats:,} repeats of "
-        f"live rows + {sums.canaries:,} canaries + {sums.rejected:,} rejected; {done.batches:,} batches of "
-        f"{done.objects:,} objects in {done.passes:,} {_plural('commit', done.passes)}",
-        *([f"{done.late:,} rows of files with late changes went into the state first"] if done.late else []),
+        f"live rows + {sums.canaries:,} canaries + {sums.rejected:,} rejected; "
+        f"{counted(done.batches, 'batch')} of {counted(done.objects, 'object')} in {counted(done.passes, 'commit')}",
+        *([f"{counted(done.late, 'row')} of files with late changes went into the state first"] if done.late else []),
         *(f"rejected: {count:,} × {reason}" for reason, count in sorted(done.reasons.items())),
         *_attention(done),
     ]
@@ -216,17 +217,16 @@ def _lines(done: Finished) -> list[str]:
 def _attention(done: Finished) -> list[str]:
     """Return the notes on one table that may need attention."""
     lines = [f"{done.table}: {f.what}. What to do: {f.plan}." for f in done.findings]
-    lines += [f"{done.table} dt={day}: {objects:,} objects wait: {reason}." for day, objects, reason in done.waiting]
+    lines += [
+        f"{done.table} dt={day}: {counted(objects, 'object')} left to the next run: {reason}."
+        for day, objects, reason in done.waiting
+    ]
     if done.misfits:
         from dynalake.errors import cut
 
         shown = ", ".join(map(cut, done.misfits[:10])) + (", …" if len(done.misfits) > 10 else "")
         lines.append(f"{done.table}: values that do not fit their columns yet are in __other: {shown}.")
     return lines
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
 
 
 def _days() -> list[str]:
@@ -262,11 +262,11 @@ def _sentences(planned: TablePlan) -> list[str]:
     sentences = []
     if planned.changed:
         sentences.append(
-            f"{planned.table}: {len(planned.changed):,} raw objects have changed since they were converted, "
-            f"the first one {planned.changed[0]}. Their new changes are converted; to replace rows, name the day."
+            f"{planned.table}: {counted(len(planned.changed), 'raw object')} changed after the conversion, first "
+            f"{planned.changed[0]}. Their new changes are converted; to replace rows, name the day."
         )
     if planned.beyond:
-        sentences.append(f"{planned.table}: {planned.beyond:,} more objects are due and wait for the next run.")
+        sentences.append(f"{planned.table}: {counted(planned.beyond, 'more object')} left to the next run.")
     return sentences
 
 
@@ -278,7 +278,7 @@ def _choose(plans: Sequence[TablePlan], most: int) -> list[Batch]:
     named = [batch for planned in plans for batch in planned.batches if batch.again]
     if len(named) > most:
         raise SettingsError(
-            f"The named days have {len(named):,} batches of raw objects",
+            f"The named days have {counted(len(named), 'batch')} of raw objects",
             allowed=f"{most:,} in one run: Airflow maps no more tasks (core.max_map_length)",
             action="name fewer days or tables in each run",
         )

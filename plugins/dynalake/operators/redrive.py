@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context
 
+from dynalake.errors import counted
 from dynalake.operators.task.mapped import most_mapped
 from dynalake.operators.task.session import conclude, parameters, requested, run_id, run_table, say, tell
 from dynalake.operators.task.step import LABEL, label, step
@@ -23,17 +24,17 @@ def list_failed() -> list[int]:
     options = requested(RedriveOptions)
     table = run_table()
     plan = plan_redrive(table, options.batches)
-    failed = f"{plan.batches:,} batches with {plan.changes:,} changes have failed"
+    failed = f"{counted(plan.batches, 'failed batch')} with {counted(plan.changes, 'change')}"
     if plan.failures:
         say(plan.table())
     else:
         conclude("nothing to redrive: nothing has failed")
-    say(f"{failed}, in {len(plan.chunks)} chunks")
+    say(f"{failed}, in {counted(len(plan.chunks), 'chunk')}")
     failures = [failure.to_dict() for failure in plan.failures[:SHOWN_FAILURES]]
     get_current_context()["ti"].xcom_push("failures", failures)
     if options.dry_run:
         if plan.failures:
-            conclude(f"{failed}; they are only listed")
+            conclude(f"{failed}, only listed")
             tell("\n".join(f"{f.stage}: {f.changes:,} × {f.reason}" for f in plan.failures[:SHOWN_FAILURES]))
         for chunk in plan.chunks:
             for key in chunk.keys:
@@ -42,7 +43,7 @@ def list_failed() -> list[int]:
     save_plan(table, run_id(), plan)
     chunks = min(len(plan.chunks), most_mapped())
     if chunks < len(plan.chunks):
-        tell(f"This run replays {chunks:,} of the {len(plan.chunks):,} chunks. Trigger the DAG again for the others.")
+        tell(f"This run replays {chunks:,} of {len(plan.chunks):,} chunks. Trigger the DAG again for the others.")
     return list(range(chunks))
 
 
@@ -57,8 +58,9 @@ def replay(chunk: int) -> dict[str, Any]:
     label(planned.label)
     done = replay_chunk(table, run_id(), planned)
     say(
-        f"{done.done:,} batches with {done.changes:,} changes are stored and marked done; {done.gone:,} were done "
-        f"before; {done.put_aside:,} changes of them were rejected; {len(done.rejected):,} batches cannot pass"
+        f"Stored and marked done: {counted(done.done, 'batch')} with {counted(done.changes, 'change')}; done before: "
+        f"{done.gone:,}; rejected of them: {counted(done.put_aside, 'change')}; cannot pass: "
+        f"{counted(len(done.rejected), 'batch')}"
     )
     for key, reason in done.rejected.items():
         say(f"{key}: {reason}")
@@ -77,6 +79,6 @@ def report(replayed: Iterable[dict[str, Any]]) -> dict[str, int]:
     for chunk in done:
         say(" | ".join([chunk["label"], *(f"{chunk[name]:,}" for name in counts)]))
     if done:
-        conclude(f"{totals['changes']:,} changes of {totals['done']:,} failed batches are stored")
+        conclude(f"{counted(totals['changes'], 'change')} of {counted(totals['done'], 'failed batch')} stored")
         check_replayed(str(parameters()["table"]), done)
     return totals

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import PokeReturnValue, get_current_context
 
+from dynalake.errors import counted
 from dynalake.operators.task.mapped import check_mapped
 from dynalake.operators.task.note_text import escape
 from dynalake.operators.task.session import (
@@ -29,7 +30,7 @@ from dynalake.operators.waits.canaries import look_for_canaries
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.runs import SetupOptions
 from dynalake.options.settings import TableSettings
-from dynalake.options.where import NewTables, default_environment
+from dynalake.options.where import NewTables, default_environment, names_several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +61,6 @@ LONGEST_ID = 190
 def choose_tables() -> list[dict[str, Any]]:
     """Returns the runs to start, one for each table, if this run names several; none if it sets its table up itself."""
     from dynalake.capture.source.choose import choose_tables as choose
-    from dynalake.capture.source.choose import names_several
 
     text = requested(NewTables).table
     if not names_several(text):
@@ -70,7 +70,7 @@ def choose_tables() -> list[dict[str, Any]]:
     for table in tables:
         say(f"{table}: the run {run_of(run_id(), table)}")
     more = f" and {len(tables) - SHOWN:,} more" if len(tables) > SHOWN else ""
-    conclude(f"names {len(tables):,} tables, each of which has a run of its own")
+    conclude(f"{counted(len(tables), 'table')}, each set up by its own run")
     tell(f"{', '.join(tables[:SHOWN])}{more}")
     return [{"trigger_run_id": run_of(run_id(), table), "conf": {**parameters(), "table": table}} for table in tables]
 
@@ -94,7 +94,6 @@ def check_source() -> dict[str, Any]:
     """Checks everything that can be wrong before anything is made: connection, names, settings, table and stream."""
     from dynalake.capture.lake.options import check_options, try_key
     from dynalake.capture.lake.registry import check_names, check_settings
-    from dynalake.capture.source.choose import names_several
     from dynalake.capture.source.readers import other_readers, readers_note
     from dynalake.capture.source.source import check_source as check
     from dynalake.lake.catalog.table import Table
@@ -103,7 +102,7 @@ def check_source() -> dict[str, Any]:
     from dynalake.lake.tables.identity import check_table
 
     if names_several(requested(NewTables).table):
-        skip("Each table has a run of its own")
+        skip("Each table is set up by its own run")
     run, settings, lake_options = requested(SetupOptions), requested(TableSettings), requested(LakeOptions)
     aws = clients()
     table = Table(aws, _lake(planned=True).table(settings.table))
@@ -120,7 +119,7 @@ def check_source() -> dict[str, Any]:
         say(f"{name} will be {new!r}, and was {old!r}")
     say(
         f"{source.table}: key {', '.join(source.key.names)}, stream {source.view_type}, "
-        f"about {source.item_count:,} items, point-in-time recovery {'on' if source.pitr else 'off'}"
+        f"about {counted(source.item_count, 'item')}, point-in-time recovery {'on' if source.pitr else 'off'}"
     )
     readers = other_readers(aws, lake, source.stream_arn)
     say(
@@ -213,7 +212,7 @@ def _show(planned: StackPlan) -> str:
     say(f"{planned.name}: {fate}")
     for change in planned.changes:
         say(f"    {change}")
-    return f"{planned.name}: {fate}" + (f" ({len(planned.changes):,} resources)" if planned.changes else "")
+    return f"{planned.name}: {fate}" + (f" ({counted(len(planned.changes), 'resource')})" if planned.changes else "")
 
 
 @step
@@ -438,7 +437,7 @@ def needs_backfill(source: dict[str, Any], hand_off: str) -> bool:
     committed = snapshot_since(table, datetime.fromisoformat(hand_off))
     starts = requested(SetupOptions).backfill != "none" and committed is None
     if starts:
-        follows = f"about {source['item_count']:,} items will be brought in by dynalake_backfill"
+        follows = f"dynalake_backfill brings in about {counted(source['item_count'], 'item')}"
     elif committed is not None:
         follows = f"the items of before are there, from the backfill run {committed}"
     else:

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk import PokeReturnValue
 
+from dynalake.errors import counted
 from dynalake.operators.task import limits
 from dynalake.operators.task.assets import COMMITS, emit
 from dynalake.operators.task.session import conclude, poke, requested, run_id, run_table, say, tell
@@ -25,7 +26,7 @@ def check() -> bool:
     remains = check_teardown(table, options.delete_data)
     stored = count_objects(table) if options.dry_run else ()
     for part in stored:
-        say(f"{table.names.uri(part.prefix)}: {part.versions:,} versions of objects, {part.bytes:,} bytes")
+        say(f"{table.names.uri(part.prefix)}: {counted(part.versions, 'version')}, {counted(part.bytes, 'byte')}")
     lines = remains.lines(table.names, stored, delete_data=bool(options.delete_data))
     if options.dry_run:
         conclude("nothing is removed: the run only shows what would go")
@@ -130,7 +131,7 @@ def convert_last() -> int:
     if waiting := [wait for finished in done[-1:] for wait in finished.waiting]:
         raise NotReadyError(f"dt={waiting[0][0]} waits: {waiting[0][2]}", action="clear this task in some minutes")
     rows = sum(finished.sums.rows for finished in done)
-    say(f"{rows:,} rows of {sum(finished.objects for finished in done):,} raw objects that arrived last")
+    say(f"Arrived last: {counted(rows, 'row')} of {counted(sum(f.objects for f in done), 'raw object')}")
     emit(table)
     return rows
 
@@ -157,7 +158,9 @@ def delete_objects() -> int:
     from dynalake.capture.stored import delete_objects as delete
 
     table = run_table()
-    return delete(table, lambda prefix, deleted: say(f"{table.names.uri(prefix)}: {deleted:,} versions deleted"))
+    return delete(
+        table, lambda prefix, deleted: say(f"{table.names.uri(prefix)}: {counted(deleted, 'version')} deleted")
+    )
 
 
 @step(trigger_rule="none_failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import MISSING, dataclass
 from typing import Any
 
@@ -82,9 +83,14 @@ class NewTables(Options):
         MISSING,
         "DynamoDB table",
         "The table's name as DynamoDB shows it. Or several, separated by commas: names, patterns such as "
-        '"orders_*", and tags such as "datalake=yes". Each of several tables is set up by a run of its own.',
+        '"orders_*", and tags such as "datalake=yes". Several tables get one run each.',
         examples=("RECEIPTS", "orders_*", "datalake=yes"),
     )
+
+
+def names_several(text: str) -> bool:
+    """Return whether the text of `NewTables.table` is more than one table's name: a list, a pattern or a tag (pure)."""
+    return bool(re.search(r"[*?=,\n]", text))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from dynalake.certify.certificate import Certificate
 from dynalake.days import milliseconds
-from dynalake.errors import cut
+from dynalake.errors import counted, cut
 from dynalake.names import TableNames
 from dynalake.sizing.prices import price, where_and_when
 from dynalake.ui.charts import Chart, Curves, chart, curves
@@ -122,7 +122,7 @@ def _held_text(attributes: int, values: int, shown: int) -> str:
     if not attributes:
         return ""
     more = f" The {shown:,} with the most values:" if attributes > shown else ""
-    return f"{values:,} values of {attributes:,} attribute{'' if attributes == 1 else 's'}.{more}"
+    return f"{counted(values, 'value')} of {counted(attributes, 'attribute')}.{more}"
 
 
 def _cost(month: Month | None, size: int) -> Iterable[Fact]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dynalake.errors import counted
 from dynalake.watch.judge import duration
 from dynalake.watch.readings import LISTED, Size
 
@@ -20,7 +21,7 @@ class Fact:
 
 def held_text(size: Size) -> str:
     """Return `1,200 rows, 5.2 MB in 3 files`."""
-    return f"{size.rows:,} rows, {size_text(size.bytes)} in {size.files:,} file{'' if size.files == 1 else 's'}"
+    return f"{counted(size.rows, 'row')}, {size_text(size.bytes)} in {counted(size.files, 'file')}"
 
 
 def ago(then: int | None, at: int) -> str:

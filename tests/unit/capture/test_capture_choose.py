@@ -10,8 +10,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dynalake.aws.clients import Clients
-from dynalake.capture.source.choose import check_part, choose_tables, names_several, not_set_up
+from dynalake.capture.source.choose import check_part, choose_tables, not_set_up
 from dynalake.errors import SettingsError
+from dynalake.options.where import names_several
 
 TABLES = ("orders_eu", "orders_us", "Orders_old", "users", "users.v2")
 

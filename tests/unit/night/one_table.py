@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from dynalake.options.settings import TableSettings
 from tests.support.memory.receipts import DAY_1, DAY_2, Receipts
 
 TODAY = "20240101"
+SETTINGS = TableSettings(table="RECEIPTS")
 
 
 def prepared() -> Receipts:

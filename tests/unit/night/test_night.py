@@ -19,21 +19,9 @@ from dynalake.night import night
 from dynalake.night.night import Requests, work
 from dynalake.options.settings import TableSettings
 from tests.support.memory.receipts import DAY_1, Receipts
-from tests.unit.night.one_table import TODAY, prepared
+from tests.unit.night.one_table import SETTINGS, TODAY
 
 pytestmark = pytest.mark.slow
-
-SETTINGS = TableSettings(table="RECEIPTS")
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynalake.lake.catalog.commit.time.sleep", lambda _: None)
-
-
-@pytest.fixture
-def lake() -> Receipts:
-    return prepared()
 
 
 def run(
@@ -127,8 +115,8 @@ def test_settings_give_the_retention_times(lake: Receipts, monkeypatch: pytest.M
     settings = replace(SETTINGS, history_days=400, snapshot_days=3)
     assert work(lake.table, settings, lake.now, messages.append, raw_retention_days=90) == ()
     assert values == {"history": 400, "raw": 90, "snapshots": 3}
-    assert "Dropped 1 days before dt=20230102, with 2 rows" in messages
-    assert "Deleted 3 raw objects of 1 days: live rows hold their changes" in messages
+    assert "Dropped 1 day before dt=20230102, with 2 rows" in messages
+    assert "Deleted 3 raw objects of 1 day: live rows hold their changes" in messages
 
 
 def test_settings_decide_when_the_state_is_folded() -> None:

@@ -21,16 +21,6 @@ pytestmark = pytest.mark.slow
 OPTIONS = CompactOptions(orc_copy=True)
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynalake.lake.catalog.commit.time.sleep", lambda _: None)
-
-
-@pytest.fixture
-def lake() -> Receipts:
-    return prepared()
-
-
 def run(lake: Receipts, **kwargs: Any) -> CompactReport:
     return compact_table(lake.table, OPTIONS, lake.now, **kwargs)
 

@@ -10,28 +10,13 @@ from dynalake.lake.working.steps import Fault
 from dynalake.night import preview as module
 from dynalake.night.night import Requests, work
 from dynalake.night.preview import preview
-from dynalake.options.settings import TableSettings
 from tests.support.memory.receipts import DAY_1, DAY_2, Receipts
-from tests.unit.night.one_table import TODAY, prepared
+from tests.unit.night.one_table import SETTINGS, TODAY
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = TableSettings(table="RECEIPTS")
 
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynalake.lake.catalog.commit.time.sleep", lambda _: None)
-
-
-@pytest.fixture
-def lake() -> Receipts:
-    return prepared()
-
-
-def lines_of(
-    lake: Receipts, settings: TableSettings = SETTINGS, requests: Requests | None = None, **options: Any
-) -> str:
+def lines_of(lake: Receipts, requests: Requests | None = None) -> str:
     lines: list[str] = []
     assert preview(lake.table, SETTINGS, lake.now, lines.append, requests) == ()
     return "\n".join(lines)
@@ -48,8 +33,8 @@ def test_it_says_what_the_night_then_does_and_writes_nothing(lake: Receipts) -> 
     before = versions(lake)
     said = lines_of(lake)
     assert versions(lake) == before
-    assert f"Compact dt={DAY_1} (closed): 2 files of " in said
-    assert f"Compact dt={DAY_2} (closed): 1 files of " in said
+    assert f"Compact dt={DAY_1} (closed): 2 files, " in said
+    assert f"Compact dt={DAY_2} (closed): 1 file, " in said
     assert TODAY not in said
     assert "Widen columns: n\n" in said
     assert "Fold about " in said
@@ -60,7 +45,7 @@ def test_it_says_what_the_night_then_does_and_writes_nothing(lake: Receipts) -> 
     assert "Widen" not in after
     assert "Fold" not in after
     assert "Compare" not in after
-    assert "more unreferenced files wait" in after or after == "Nothing is due"
+    assert "Delete another night: " in after or after == "Nothing is due"
 
 
 def test_requests_are_planned_too(lake: Receipts) -> None:

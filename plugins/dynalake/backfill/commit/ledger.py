@@ -10,7 +10,7 @@ from dynalake.aws.s3 import StoredObject
 from dynalake.backfill.export.manifest import Groups
 from dynalake.backfill.plan.run import BackfillPlan
 from dynalake.backfill.segment.checkpoint import EXAMPLES, Checkpoint, Counts, PartObject
-from dynalake.errors import LedgerError, NotReadyError
+from dynalake.errors import LedgerError, NotReadyError, counted
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,15 @@ class Ledger:
         text = (
             f"Read {total.read:,} = kept {total.kept:,} + filtered "
             f"{total.filtered:,}; {total.kept_without:,} kept and {total.filtered_without:,} dropped without a time. "
-            f"{len(self.parts):,} objects, {self.bytes:,} bytes."
+            f"{counted(len(self.parts), 'object')}, {counted(self.bytes, 'byte')}."
         )
         if total.kept_future:
             text += f" {total.kept_future:,} kept with a time after their reading."
         if self.groups is not None:
-            text += f" The export's manifests: {self.groups.items:,} items in {self.groups.count:,} files."
+            read = f"{counted(self.groups.items, 'item')} in {counted(self.groups.count, 'file')}"
+            text += f" The export's manifests: {read}."
         if self.plan.window is not None:
-            text += f" {self.vanished:,} items came and went in the window: the run made their removals."
+            text += f" {counted(self.vanished, 'item')} came and went in the window: the run made their removals."
         if self.invalid_keys:
             # This comes last, because the end of a long note is cut.
             text += (

@@ -14,11 +14,6 @@ from dynalake.names import TABLE_PATTERN
 _PATTERN = r"[a-zA-Z0-9_.*?-]+"
 
 
-def names_several(text: str) -> bool:
-    """Return whether a text is more than one table's name: a list, a pattern or a tag (pure)."""
-    return bool(re.search(r"[*?=,\n]", text))
-
-
 def choose_tables(clients: Clients, text: str) -> tuple[str, ...]:
     """Return the tables that a text with names, patterns and tags names, in order, each once.
 

@@ -19,7 +19,7 @@ import gzip
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
@@ -125,42 +125,30 @@ def collect(
         heads = _load(table)
         total, listed = _list(table, heads, milliseconds(now - GRACE))
         kept = store.read(names.garbage)
-        garbage = Garbage() if kept is None else Garbage.from_bytes(kept.body)
         for head in heads:
             _renew(table, head, now, snapshot_days, pause)
         heads = _load(table)
-        named = find_partition_references(table.clients, names.lake.database, partitioned_tables(names))
-        for head in heads:
-            named |= find_references(head)
+        due, garbage = _plan(table, heads, listed, kept, now - WAIT, lambda: store.clock(clock()))
     except (CatalogError, _NotTrusted) as error:
         return Collected(names.table, findings=(_not_collected(table, str(error)),))
-    uuids = tuple(head.uuid for head in heads)
-    known = garbage.since if garbage.uuids == uuids else {}
-    seen = store.clock(clock())
-    due, waiting = plan_garbage(
-        listed, lambda key: _is_named(table, named, key), known, milliseconds(now - WAIT), milliseconds(seen)
-    )
     deleted = store.delete_listed(due)
-    _write(table, Garbage(uuids, waiting), kept)
+    _write(table, garbage, kept)
     much = len(due) > max(MUCH * total, _MUCH_AT_LEAST)
     findings = (_much_garbage(table, len(due), total),) if much else ()
-    return Collected(names.table, deleted.objects, deleted.bytes, len(waiting), findings)
+    return Collected(names.table, deleted.objects, deleted.bytes, len(garbage.since), findings)
 
 
-def find_garbage(table: Table, clock: Callable[[], datetime]) -> tuple[tuple[StoredObject, ...], int]:
-    """Return the files that `collect` would delete, and how many others nothing names; commit and delete nothing."""
+def find_garbage(
+    table: Table, heads: Sequence[Head], clock: Callable[[], datetime]
+) -> tuple[tuple[StoredObject, ...], int]:
+    """Return the files that `collect` would delete, and how many others nothing names; commit and delete nothing.
+
+    `heads`: the table of changes, and that of items.
+    """
     now = table.store.clock(clock())
-    heads = (table.changes(), table.items())
     _, listed = _list(table, heads, milliseconds(now - GRACE))
-    kept = table.store.read(table.names.garbage)
-    garbage = Garbage() if kept is None else Garbage.from_bytes(kept.body)
-    named = find_partition_references(table.clients, table.names.lake.database, partitioned_tables(table.names))
-    for head in heads:
-        named |= find_references(head)
-    known = garbage.since if garbage.uuids == tuple(head.uuid for head in heads) else {}
-    before = milliseconds(now - WAIT)
-    due, waiting = plan_garbage(listed, lambda key: _is_named(table, named, key), known, before, milliseconds(now))
-    return due, len(waiting)
+    due, garbage = _plan(table, heads, listed, table.store.read(table.names.garbage), now - WAIT, lambda: now)
+    return due, len(garbage.since)
 
 
 class _NotTrusted(Exception):
@@ -203,6 +191,27 @@ def _list(table: Table, heads: Iterable[Head], before: int) -> tuple[int, list[S
         if file.modified < before:
             old.append(file)
     return total, old
+
+
+def _plan(
+    table: Table,
+    heads: Sequence[Head],
+    listed: Iterable[StoredObject],
+    kept: Version | None,
+    before: datetime,
+    clock: Callable[[], datetime],
+) -> tuple[tuple[StoredObject, ...], Garbage]:
+    """Return which of the listed files go, and the garbage that the next run must know. `kept`: what this one knows."""
+    known = Garbage() if kept is None else Garbage.from_bytes(kept.body)
+    named = find_partition_references(table.clients, table.names.lake.database, partitioned_tables(table.names))
+    for head in heads:
+        named |= find_references(head)
+    uuids = tuple(head.uuid for head in heads)
+    since = known.since if known.uuids == uuids else {}
+    due, waiting = plan_garbage(
+        listed, lambda key: _is_named(table, named, key), since, milliseconds(before), milliseconds(clock())
+    )
+    return due, Garbage(uuids, waiting)
 
 
 def _renew(table: Table, head: Head, now: datetime, snapshot_days: int, pause: Callable[[float], None]) -> None:

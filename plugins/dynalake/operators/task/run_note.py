@@ -16,7 +16,7 @@ from airflow.listeners import hookimpl
 
 from dynalake.errors import cut
 from dynalake.operators.task.note_text import Failure, escape, failed_lines, name_tables, note
-from dynalake.options.where import default_environment
+from dynalake.options.where import default_environment, names_several
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -125,6 +125,7 @@ def _page(conf: Mapping[str, Any]) -> str:
     from airflow.configuration import conf as configuration
 
     base = (configuration.get("api", "base_url", fallback="") or "").rstrip("/")
-    table = f"tables/{quote(str(conf['table']), safe='')}" if "table" in conf else ""
+    named = str(conf.get("table") or "")
+    table = f"tables/{quote(named, safe='')}" if named and not names_several(named) else ""
     query = urlencode({"environment": conf.get("environment") or default_environment()})
     return f"[Page of the {'table' if table else 'lake'}]({base}{_PAGE}{table}?{query})"

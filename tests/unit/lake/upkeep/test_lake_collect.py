@@ -84,7 +84,7 @@ def test_garbage_can_be_found_without_deleting_or_committing(lake: MemoryLake) -
     for _ in range(9):
         lake.clock.move(days=1, seconds=60)
         before = dict(lake.s3.objects)
-        due, _ = find_garbage(lake.table, lambda: lake.clock.moment)
+        due, _ = find_garbage(lake.table, (lake.table.changes(), lake.table.items()), lambda: lake.clock.moment)
         assert lake.s3.objects == before
         done = run(lake)
         assert (len(due), sum(o.size for o in due)) == (done.deleted, done.bytes)
