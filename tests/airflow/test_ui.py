@@ -69,6 +69,16 @@ def test_the_overview_shows_the_worst_first(page: Page) -> None:
     assert "for 2 h 30 min; it was ok" in text
 
 
+def test_the_pipeline_shows_each_stage_in_the_state_of_its_worst_verdict(page: Page) -> None:
+    def states(table: str) -> list[tuple[str, str]]:
+        text = page.get(f"/tables/{table}").text
+        return re.findall(r'<div class="stage s-\w+">.*?class="badge (\w+)">([^<]+)<', text)
+
+    words = ["stream on", "reading", "delivering", "landing", "up to date", "folded"]
+    assert states("RECEIPTS") == [("good", word) for word in words]
+    assert states("STOPPED") == [("bad", "stopped") if word == "reading" else ("good", word) for word in words]
+
+
 def test_a_table_has_its_own_page(page: Page) -> None:
     text = page.get("/tables/RECEIPTS").text
     for fact in (

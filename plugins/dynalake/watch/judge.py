@@ -20,6 +20,9 @@ OK, NEW, ATTENTION, LATE, STOPPED, EXPIRING, DIFFERS, LOST, REPLACED = STATES = 
 ALARMS = frozenset({LATE, STOPPED, EXPIRING, DIFFERS, LOST, REPLACED})
 """The states that fail a table's task."""
 
+SOURCE, READING, DELIVERY, RAW, CHANGES, STATE = "source", "reading", "delivery", "raw", "changes", "state"
+"""The places of a change's way at which something can be wrong, as the page draws them."""
+
 _LOSSES = frozenset({"missing-files", "changed-files"})
 """Kinds of findings of lost rows: a version of the bucket's objects has to be restored."""
 
@@ -48,13 +51,15 @@ _STREAMS = {
 }
 _REDRIVE = "run dynalake_redrive with dry_run to see why, then without"
 _REJECTED = {
-    STAGE_MAPPING: ("Batches that Lambda gave up", _REDRIVE),
-    STAGE_FORWARDER: ("Changes that the forwarder rejected", _REDRIVE),
+    STAGE_MAPPING: (READING, "Batches that Lambda gave up", _REDRIVE),
+    STAGE_FORWARDER: (READING, "Changes that the forwarder rejected", _REDRIVE),
     STAGE_DELIVERY: (
+        DELIVERY,
         "Objects that Firehose could not deliver",
         "read the delivery's log, then put their lines into the raw zone and delete the objects",
     ),
     STAGE_CONVERT: (
+        CHANGES,
         "Raw objects with lines that conversion rejected",
         "read the reasons in them; delete them if nothing in them is needed",
     ),
@@ -83,12 +88,14 @@ class Targets:
 class Verdict:
     """A verdict about a table: the state that it puts the table in, what is wrong, what to do.
 
-    `finding`: the kind of the finding that it is. `mail`: the message for others, where `message` has values of items.
+    `place`: where on the way of a change; '' for the whole table. `finding`: the kind of the finding that it is.
+    `mail`: the message for others, where `message` has values of items.
     """
 
     state: str
     message: str
     action: str = ""
+    place: str = ""
     finding: str = ""
     mail: str = ""
 
@@ -167,6 +174,7 @@ def _pipeline(readings: Readings, targets: Targets) -> Iterator[Verdict]:
             f"Kinesis or Firehose throttled {readings.landing.throttled:,.0f} records in the last hour",
             "run dynalake_setup, which gives the stream the shards that its peak needs (where you chose shards, raise "
             "them); with delivery direct ask AWS for a higher quota",
+            DELIVERY,
         )
     if readings.landing.filled > FULL:
         yield Verdict(
@@ -175,11 +183,12 @@ def _pipeline(readings: Readings, targets: Targets) -> Iterator[Verdict]:
             "Kinesis stream's shards",
             "run dynalake_setup, which gives the stream the shards that its peak needs (where you chose shards, raise "
             "them): changes that do not fit wait in the table's stream",
+            DELIVERY,
         )
-    for stage, (what, action) in _REJECTED.items():
+    for stage, (place, what, action) in _REJECTED.items():
         count = readings.rejected.get(stage, 0)
         if count:
-            yield Verdict(ATTENTION, f"{what}: {count:,}{' or more' if count >= LISTED else ''}", action)
+            yield Verdict(ATTENTION, f"{what}: {count:,}{' or more' if count >= LISTED else ''}", action, place)
 
 
 def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
@@ -200,7 +209,7 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
         what = (
             "The DynamoDB table was deleted and made again: the lake has the old one, and takes nothing of the new one"
         )
-        yield Verdict(REPLACED, what, MADE_AGAIN)
+        yield Verdict(REPLACED, what, MADE_AGAIN, SOURCE)
     elif is_stopped(readings):
         since = f" (since {moment(capture.changed_at)})" if capture.changed_at else ""
         stopped = _age(readings.at, capture.changed_at) or 0.0
@@ -209,10 +218,12 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
             enable = "run dynalake_setup again (delete the table's stack first if it does not make the mapping again)"
         yield from _unread(what, stopped, targets, enable, STOPPED)
     elif capture.stream in _STREAMS:
-        yield Verdict(LOST, f"{_STREAMS[capture.stream]}: no change arrives", "run dynalake_setup with enable_stream")
+        yield Verdict(
+            LOST, f"{_STREAMS[capture.stream]}: no change arrives", "run dynalake_setup with enable_stream", SOURCE
+        )
     elif capture.stream:
         action = "run dynalake_teardown; if the table comes back, run dynalake_setup afterwards"
-        yield Verdict(STOPPED, "The DynamoDB table no longer exists", action)
+        yield Verdict(STOPPED, "The DynamoDB table no longer exists", action, SOURCE)
     elif unread > UNREAD_MINUTES * 60:
         since = moment(capture.unread_since or 0)
         what = f"The mapping has been unable to read the stream since {since}: {capture.last_result}"
@@ -220,24 +231,27 @@ def _capture(readings: Readings, targets: Targets) -> Iterator[Verdict]:
         yield from _unread(what, unread, targets, action, STOPPED)
     elif capture.last_result.startswith("PROBLEM"):
         action = "read the forwarder's log; batches that are given up are under aws/lambda/, for dynalake_redrive"
-        yield Verdict(ATTENTION, f"The mapping reports: {capture.last_result}", action)
+        yield Verdict(ATTENTION, f"The mapping reports: {capture.last_result}", action, READING)
     if capture.throttles:
         yield Verdict(
             ATTENTION,
             f"The forwarder was throttled {capture.throttles:,.0f} times in the last hour",
             "raise reserved_concurrency, or the account's limit",
+            READING,
         )
 
 
 def _unread(what: str, seconds: float, targets: Targets, action: str, otherwise: str) -> Iterator[Verdict]:
     """Yield a verdict for a stream that nobody reads, or not fast enough: its records expire."""
     if seconds >= STREAM_HOURS * 3600:
-        yield Verdict(LOST, f"{what}: changes older than {STREAM_HOURS} hours are gone from the stream", action)
+        gone = f"{what}: changes older than {STREAM_HOURS} hours are gone from the stream"
+        yield Verdict(LOST, gone, action, READING)
     elif seconds >= targets.expiring_hours * 3600:
         left = STREAM_HOURS * 3600 - seconds
-        yield Verdict(EXPIRING, f"{what}: changes in the stream expire in {duration(left)}, the oldest first", action)
+        expiring = f"{what}: changes in the stream expire in {duration(left)}, the oldest first"
+        yield Verdict(EXPIRING, expiring, action, READING)
     else:
-        yield Verdict(otherwise, f"{what}: the stream keeps changes for {STREAM_HOURS} hours", action)
+        yield Verdict(otherwise, f"{what}: the stream keeps changes for {STREAM_HOURS} hours", action, READING)
 
 
 def _late(readings: Readings, targets: Targets) -> Iterator[Verdict]:
@@ -249,6 +263,7 @@ def _late(readings: Readings, targets: Targets) -> Iterator[Verdict]:
             LATE,
             f"The oldest change in Firehose is {duration(landing.firehose_age_seconds or 0)} old; {note}",
             f"check the delivery's log group; waiting changes are kept for {landing.kept_hours} hours, and then lost",
+            DELIVERY,
         )
     elif landing.unlanded_since is not None:
         yield Verdict(
@@ -256,6 +271,7 @@ def _late(readings: Readings, targets: Targets) -> Iterator[Verdict]:
             f"The forwarder has received changes since {moment(landing.unlanded_since)}, but nothing has landed since "
             f"{moment(landing.newest_landed)}; {note}",
             "check the forwarder's log, then the delivery's",
+            DELIVERY,
         )
     waiting = waits_in_stream(readings)
     if waiting > target and _is_old(readings, targets):
@@ -267,7 +283,7 @@ def _late(readings: Readings, targets: Targets) -> Iterator[Verdict]:
 def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     lake = readings.lake
     if lake.fault:
-        yield Verdict(STOPPED, f"{lake.fault}: nothing is converted", lake.repair)
+        yield Verdict(STOPPED, f"{lake.fault}: nothing is converted", lake.repair, CHANGES)
         return
     waited = _age(readings.at, lake.unconverted_since) or 0.0
     if waited > targets.conversion_minutes * 60:
@@ -275,6 +291,7 @@ def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
             LATE,
             f"Raw objects waiting for conversion: {lake.unconverted:,}, the oldest for {duration(waited)}",
             "unpause dynalake_convert, or check its last run",
+            RAW,
         )
     nightly = "unpause dynalake_compact, or check its last run"
     longest = targets.waiting_hours * 3600
@@ -282,16 +299,17 @@ def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     if days:
         waited = (readings.at - min(wait.since for wait in days)) / 1000
         what = f"Days waiting for compaction: {len(days):,}, the first (dt={days[0].day}) for {duration(waited)}"
-        yield Verdict(ATTENTION, what, nightly)
+        yield Verdict(ATTENTION, what, nightly, STATE)
     folding = _age(readings.at, lake.fold_due_since) or 0.0
     if folding > longest:
         what = f"A fold has been due for {duration(folding)}: queries of current items read more and more changes"
-        yield Verdict(ATTENTION, what, nightly)
+        yield Verdict(ATTENTION, what, nightly, STATE)
     if lake.snapshot is None:
         what = "There is no snapshot since the hand-off: items not written since then are not in the lake"
-        yield Verdict(ATTENTION, what, "run dynalake_backfill")
+        yield Verdict(ATTENTION, what, "run dynalake_backfill", STATE)
     for finding in lake.findings:
-        yield Verdict(LOST if finding.kind in _LOSSES else ATTENTION, finding.what, finding.plan, finding.kind)
+        state = LOST if finding.kind in _LOSSES else ATTENTION
+        yield Verdict(state, finding.what, finding.plan, CHANGES, finding.kind)
 
 
 def _differing(readings: Readings) -> Iterator[Verdict]:
@@ -303,6 +321,7 @@ def _differing(readings: Readings) -> Iterator[Verdict]:
             DIFFERS,
             f"{what}; the first: {cut(differing[0].key)}",
             f"look for rejected changes and replay them; if there are none, {_INCREMENTAL}",
+            STATE,
             mail=what,
         )
 

@@ -26,7 +26,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATE = Verdict("late", "The oldest change in Firehose is 20 min old", "check the delivery's log group")
 LOST = Verdict("lost", "Changes did not reach the lake", "repair the cause")
 WAITS = Verdict("attention", "Kinesis throttled 5 records in the last hour", "raise shards")
-FOUND = Verdict("attention", "a view is missing", "run dynalake_compact", "no-view")
+FOUND = Verdict("attention", "a view is missing", "run dynalake_compact", finding="no-view")
 
 
 def status(table: str, *verdicts: Verdict, at: datetime = NOW) -> TableStatus:
@@ -68,7 +68,7 @@ def test_a_second_problem_and_a_finding_are_published_too() -> None:
 
 
 def test_two_findings_with_the_same_advice_are_two_problems() -> None:
-    other = Verdict("attention", "the view leaves out changes", FOUND.action, "view-ahead")
+    other = Verdict("attention", "the view leaves out changes", FOUND.action, finding="view-ahead")
     assert plan_alert("dev", published(status("ORDERS", FOUND)), [status("ORDERS", FOUND, other)], NOW) is not None
 
 

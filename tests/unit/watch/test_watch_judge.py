@@ -59,39 +59,39 @@ def test_a_healthy_table_has_no_finding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "state", "says"),
+    ("parts", "state", "place", "says"),
     [
-        ({"landing": {"firehose_age_seconds": 901}}, "late", "Firehose is 15 min old"),
-        ({"landing": {"unlanded_since": AT - HOUR}}, "late", "nothing has landed since"),
-        ({"capture": {"state": "Disabled", "changed_at": AT - HOUR}}, "stopped", "since 2023-11-14 21:13:20 UTC"),
-        ({"capture": {"state": "gone", "changed_at": None}}, "stopped", "gone"),
-        ({"capture": {"state": "Disabled", "changed_at": AT - 13 * HOUR}}, "expiring", "expire in 11 h"),
-        ({"capture": {"state": "Disabled", "changed_at": AT - 24 * HOUR}}, "lost", "are gone from the stream"),
-        ({"capture": {"stream": "off"}}, "lost", "stream is off"),
-        ({"capture": {"stream": "another"}}, "lost", "turned off and on"),
-        ({"capture": {"stream": "gone"}}, "stopped", "DynamoDB table no longer exists"),
-        ({"capture": {"stream": "replaced"}}, "replaced", "deleted and made again"),
-        ({"capture": {"stream": "replaced", "state": "gone"}}, "replaced", "deleted and made again"),
-        ({"capture": {"last_result": DENIED, "unread_since": AT - 10 * MINUTE}}, "stopped", "kms:Decrypt"),
-        ({"capture": {"last_result": DENIED, "unread_since": AT - 13 * HOUR}}, "expiring", "expire in 11 h"),
-        ({"capture": {"last_result": DENIED, "unread_since": AT}}, "attention", "kms:Decrypt"),
-        ({"capture": {"last_result": "PROBLEM: Function call failed"}}, "attention", "Function call failed"),
-        ({"capture": {"throttles": 4}}, "attention", "throttled 4 times"),
-        ({"landing": {"throttled": 5}}, "attention", "throttled 5 records"),
-        ({"landing": {"filled": 0.85}}, "attention", "used 85% of the capacity of the Kinesis stream's shards"),
-        ({"lake": {"snapshot": None}}, "attention", "no snapshot"),
-        ({"lake": {"waiting": (Wait("20231111", AT - 30 * HOUR),)}}, "attention", "dt=20231111"),
-        ({"lake": {"fold_due_since": AT - 30 * HOUR}}, "attention", "fold has been due for 30 h"),
-        ({"lake": {"unconverted": 7, "unconverted_since": AT - 2 * HOUR}}, "late", "conversion: 7, the oldest for 2 h"),
-        ({"lake": {"fault": "There is no table t", "repair": "run dynalake_setup"}}, "stopped", "There is no table t"),
-        ({"lake": {"findings": (OPTIMIZER,)}}, "attention", "optimizer compaction is on"),
-        ({"lake": {"findings": (MISSING,)}}, "lost", "part-0.parquet is not there"),
-        ({"comparison": {"compared": 9, "differing": (Doubt('["a"]', "x", AT, AT),)}}, "differs", '["a"]'),
+        ({"landing": {"firehose_age_seconds": 901}}, "late", "delivery", "Firehose is 15 min old"),
+        ({"landing": {"unlanded_since": AT - HOUR}}, "late", "delivery", "nothing has landed since"),
+        ({"capture": {"state": "Disabled", "changed_at": AT - HOUR}}, "stopped", "reading", "since 2023-11-14 21:13"),
+        ({"capture": {"state": "gone", "changed_at": None}}, "stopped", "reading", "gone"),
+        ({"capture": {"state": "Disabled", "changed_at": AT - 13 * HOUR}}, "expiring", "reading", "expire in 11 h"),
+        ({"capture": {"state": "Disabled", "changed_at": AT - 24 * HOUR}}, "lost", "reading", "are gone from"),
+        ({"capture": {"stream": "off"}}, "lost", "source", "stream is off"),
+        ({"capture": {"stream": "another"}}, "lost", "source", "turned off and on"),
+        ({"capture": {"stream": "gone"}}, "stopped", "source", "DynamoDB table no longer exists"),
+        ({"capture": {"stream": "replaced"}}, "replaced", "source", "deleted and made again"),
+        ({"capture": {"stream": "replaced", "state": "gone"}}, "replaced", "source", "deleted and made again"),
+        ({"capture": {"last_result": DENIED, "unread_since": AT - 10 * MINUTE}}, "stopped", "reading", "kms:Decrypt"),
+        ({"capture": {"last_result": DENIED, "unread_since": AT - 13 * HOUR}}, "expiring", "reading", "expire in 11 h"),
+        ({"capture": {"last_result": DENIED, "unread_since": AT}}, "attention", "reading", "kms:Decrypt"),
+        ({"capture": {"last_result": "PROBLEM: Function call failed"}}, "attention", "reading", "Function call failed"),
+        ({"capture": {"throttles": 4}}, "attention", "reading", "throttled 4 times"),
+        ({"landing": {"throttled": 5}}, "attention", "delivery", "throttled 5 records"),
+        ({"landing": {"filled": 0.85}}, "attention", "delivery", "used 85% of the capacity"),
+        ({"lake": {"snapshot": None}}, "attention", "state", "no snapshot"),
+        ({"lake": {"waiting": (Wait("20231111", AT - 30 * HOUR),)}}, "attention", "state", "dt=20231111"),
+        ({"lake": {"fold_due_since": AT - 30 * HOUR}}, "attention", "state", "fold has been due for 30 h"),
+        ({"lake": {"unconverted": 7, "unconverted_since": AT - 2 * HOUR}}, "late", "raw", "7, the oldest for 2 h"),
+        ({"lake": {"fault": "no table t", "repair": "run dynalake_setup"}}, "stopped", "changes", "no table t"),
+        ({"lake": {"findings": (OPTIMIZER,)}}, "attention", "changes", "optimizer compaction is on"),
+        ({"lake": {"findings": (MISSING,)}}, "lost", "changes", "part-0.parquet is not there"),
+        ({"comparison": {"compared": 9, "differing": (Doubt('["a"]', "x", AT, AT),)}}, "differs", "state", '["a"]'),
     ],
 )  # fmt: skip
-def test_each_reading_gives_its_state(parts: dict[str, Any], state: str, says: str) -> None:
+def test_each_reading_gives_its_state(parts: dict[str, Any], state: str, place: str, says: str) -> None:
     verdicts = judge(changed(**parts), TARGETS)
-    assert [verdict.state for verdict in verdicts] == [state]
+    assert [(verdict.state, verdict.place) for verdict in verdicts] == [(state, place)]
     assert says in verdicts[0].message
     assert verdicts[0].action, "every verdict says what to do"
 
