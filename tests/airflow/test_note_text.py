@@ -89,9 +89,13 @@ def test_the_first_line_names_a_few_tables() -> None:
     ("failures", "lines"),
     [
         (
-            [Failure("check_source", "There is no table 'ORDRS'.", "correct it"), Failure("report", "repeated")],
+            [
+                Failure("check_source", "There is no table 'ORDRS'.", "a table", "correct it"),
+                Failure("report", "repeated"),
+            ],
             [
                 "ORDERS: FAILED in check_source: There is no table 'ORDRS'.",
+                "Needed: a table.",
                 "What to do: correct it.",
                 "Also failed: report",
             ],
@@ -112,7 +116,7 @@ def test_a_failed_run_says_what_failed_and_what_to_do(failures: list[Failure], l
 
 
 def test_many_failed_tasks_are_counted() -> None:
-    lines = failed_lines("", [Failure(f"compact (T{n})", "x", "y") for n in range(20)], "")
+    lines = failed_lines("", [Failure(f"compact (T{n})", "x", action="y") for n in range(20)], "")
     assert lines[0] == "FAILED in compact (T0): x."
     assert lines[2] == "Also failed: " + ", ".join(f"compact (T{n})" for n in range(1, 7)) + " and 13 more"
 

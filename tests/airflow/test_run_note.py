@@ -49,9 +49,10 @@ def test_a_lake_that_a_run_names_must_exist(run: Run, dag: str) -> None:
     """One with the default environment too, as long as it is in the run's `conf`: Airflow's form puts it there."""
     states = run(dag, **(table_of(dag, "ORDERS") if dag in ONE_TABLE else {}), environment="prdo")
     assert states["run"] == "failed"
-    first, action, *_ = paragraphs(dag)
+    first, needed, action, *_ = paragraphs(dag)
     assert "There is no lake 'prdo' in account" in first
     assert first.startswith("ORDERS: FAILED in " if dag in ONE_TABLE else "FAILED in ")
+    assert needed.startswith("Needed: the environment of a lake that is set up")
     assert action.startswith("What to do: run dynalake_setup for a table first, or check the environment")
 
 

@@ -108,9 +108,9 @@ def test_an_error_is_left_to_the_run_s_note(monkeypatch: pytest.MonkeyPatch) -> 
             guarded(Mock(side_effect=error, __name__="work"))()
 
     raises(SettingsError("no", allowed="yes", action="say yes"))
-    assert pushed == {"error": {"received": "no", "action": "say yes"}}
+    assert pushed == {"error": {"received": "no", "allowed": "yes", "action": "say yes"}}
     raises(KeyError("no"))
-    assert pushed == {"error": {"received": "KeyError: 'no'", "action": ""}}
+    assert pushed == {"error": {"received": "KeyError: 'no'", "allowed": "", "action": ""}}
     pushed.clear()
     raises(AirflowSkipException("no"))
     assert pushed == {}

@@ -34,10 +34,11 @@ _AT_START = re.compile(r"^(\s*)([#>+=|-])")
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed task of a run: its name, the error that it has reported, and what to do about it."""
+    """A failed task of a run: its name, the error that it has reported, what is needed, and what to do about it."""
 
     task: str
     received: str = ""
+    allowed: str = ""
     action: str = ""
 
 
@@ -53,7 +54,10 @@ def name_tables(tables: Sequence[str]) -> str:
 
 
 def failed_lines(subject: str, failures: Sequence[Failure], reason: str) -> list[str]:
-    """Return the first line of a failed run, what to do, and what else has failed. `reason`: if no task has failed."""
+    """Return the first line of a failed run, what is needed, what to do, and what else has failed.
+
+    `reason`: if no task has failed.
+    """
     about = f"{subject}: " if subject else ""
     if not failures:
         return [f"{about}FAILED: {reason}"]
@@ -65,6 +69,7 @@ def failed_lines(subject: str, failures: Sequence[Failure], reason: str) -> list
     others = [cut(failure.task) for failure in failures if failure is not first]
     return [
         f"{about}FAILED in {cut(first.task)}: {line}" + ("" if line.endswith("?") else "."),
+        *([f"Needed: {cut(first.allowed, LINE).rstrip('.')}."] if first.allowed else []),
         f"What to do: {action.rstrip('.')}.",
         *([f"Also failed: {name_tasks(others)}"] if others else []),
     ]

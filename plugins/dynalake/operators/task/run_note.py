@@ -31,7 +31,7 @@ OUTCOME = "outcome"
 NOTE = "note"
 """The key of the XCom with a task's details below the first line, as Markdown."""
 ERROR = "error"
-"""The key of the XCom with the error of a task's last try: what was received, and what to do."""
+"""The key of the XCom with the error of a task's last try: what was received, what is needed, and what to do."""
 
 _DAGS = "dynalake_"
 _PAGE = "/dynalake/"

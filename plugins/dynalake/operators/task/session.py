@@ -83,7 +83,7 @@ def _aws_errors() -> tuple[type[Exception], ...]:
 
 
 def _for_airflow(error: DynalakeError) -> AirflowException:
-    _push_error(error.received, error.action)
+    _push_error(error.received, error.action, error.allowed)
     logger.error("%s: %s", type(error).__name__, error.received)
     if error.allowed:
         logger.error("Needed: %s", error.allowed)
@@ -97,10 +97,10 @@ def _for_airflow(error: DynalakeError) -> AirflowException:
     return kind(f"{type(error).__name__}: {error}")
 
 
-def _push_error(received: str, action: str = "") -> None:
+def _push_error(received: str, action: str = "", allowed: str = "") -> None:
     """Leave an error to the run's note, which shows it if the task does not succeed later."""
     try:
-        get_current_context()["ti"].xcom_push(ERROR, {"received": received, "action": action})
+        get_current_context()["ti"].xcom_push(ERROR, {"received": received, "allowed": allowed, "action": action})
     # The task must fail by its own error.
     except Exception:
         logger.warning("The error cannot be shown in the run's note", exc_info=True)
@@ -116,7 +116,7 @@ def poke(ask: Callable[[], Any]) -> PokeReturnValue:
             if time.monotonic() > deadline:
                 say(error)
                 # If the sensor's time is over, Airflow raises an error that does not say what was missing.
-                _push_error(f"Waited too long. {error.received}", error.action)
+                _push_error(f"Waited too long. {error.received}", error.action, error.allowed)
                 return PokeReturnValue(is_done=False)
         time.sleep(0.5)
 
