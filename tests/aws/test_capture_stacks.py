@@ -16,7 +16,7 @@ from dynalake.capture.lake.bucket import creates_bucket
 from dynalake.capture.lake.registry import plan_lake
 from dynalake.capture.source.source import check_source
 from dynalake.capture.stacks.change_sets import Deployed, StackSpec, create_change_set
-from dynalake.capture.stacks.package import Code, build_package, upload_package
+from dynalake.capture.stacks.package import build_package, planned_code, upload_package
 from dynalake.capture.stacks.specs import (
     declared_parameters,
     forwarder_spec,
@@ -67,13 +67,13 @@ def test_a_plan_of_a_new_lake_shows_everything_and_leaves_nothing(clients: Clien
     storage, forwarder = planned_storage(lake, "aws"), planned_forwarder(lake, "aws")
     specs = [
         storage_spec(lake, create_bucket=creates_bucket(clients, lake)),
-        forwarder_spec(lake, storage, Code(build_package(lake).key)),
+        forwarder_spec(lake, storage, planned_code(clients, lake, build_package(lake))),
         table_spec(lake.table("PLANNED"), TableSettings("PLANNED"), source, storage, forwarder),
     ]
     plans = [plan_stack(clients, stack_spec) for stack_spec in specs]
     assert all(plan.creates for plan in plans)
     added = {change.logical_id for plan in plans for change in plan.changes if change.action == "Add"}
-    assert {"Bucket", "Database", "Function", "Stream", "DeliveryStream", "Mapping", "Settings"} <= added
+    assert {"Bucket", "Database", "Function", "Role", "Stream", "DeliveryStream", "Mapping", "Settings"} <= added
     assert [stack_state(clients, stack_spec.name).exists for stack_spec in specs] == [False] * 3
     assert [stack_state(clients, stack_spec.name).status for stack_spec in specs] == [""] * 3
     with pytest.raises(ClientError):

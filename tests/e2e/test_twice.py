@@ -91,7 +91,7 @@ def test_a_plan_changes_nothing(airflow: Any, clients: Clients, names: TableName
     note = airflow.client.call("GET", f"/dags/dynalake_setup/dagRuns/{run}")["note"]
     for part in (f"**{AGAIN}** by `kinesis`, 1 shard: the stream's peak of the last", "Recommended: **direct**"):
         assert part in note
-    assert "no changes" in log
+    assert f"{names.lake.forwarder_stack}: no changes" in log
     assert look(clients, names) == before
 
 

@@ -137,7 +137,8 @@ def plan(source: dict[str, Any]) -> bool:
     """Shows what CloudFormation will change; with `dry_run` the run ends here."""
     from dynalake.capture.lake.bucket import BUCKET_OPTIONS, creates_bucket, kept_bucket
     from dynalake.capture.source.source import Source
-    from dynalake.capture.stacks.specs import planned_forwarder, planned_storage, storage_spec
+    from dynalake.capture.stacks.package import build_package, planned_code
+    from dynalake.capture.stacks.specs import forwarder_spec, planned_forwarder, planned_storage, storage_spec
     from dynalake.capture.stacks.stacks import plan_stack, stack_outputs
     from dynalake.lake.catalog.table import Table
 
@@ -152,12 +153,13 @@ def plan(source: dict[str, Any]) -> bool:
         # It is in the run's note if the stack is new, or if the run gives an option that has no effect.
         ignored = requested(LakeOptions).given.intersection(BUCKET_OPTIONS)
         (notes.append if storage is None or ignored else say)(kept_bucket(lake))
-    stacks = [_show(plan_stack(aws, storage_spec(lake, create_bucket=creates, options=requested(LakeOptions))))]
-    if forwarder is None:
-        stacks.append(f"{lake.forwarder_stack}: will be created")
-        say(stacks[-1])
-    partition = Source.from_dict(source).partition
+    options, partition = requested(LakeOptions), Source.from_dict(source).partition
     outputs = storage or planned_storage(lake, partition), forwarder or planned_forwarder(lake, partition)
+    code = planned_code(aws, lake, build_package(lake))
+    stacks = [
+        _show(plan_stack(aws, storage_spec(lake, create_bucket=creates, options=options))),
+        _show(plan_stack(aws, forwarder_spec(lake, outputs[0], code, options))),
+    ]
     shards, note = _sizing(table)
     planned, follows = _table_stack(table, source, *outputs, shards=shards).plan()
     stacks.append(_show(planned))

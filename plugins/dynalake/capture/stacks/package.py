@@ -67,10 +67,14 @@ def place_code(clients: Clients, lake: Lake, package: Package) -> Code:
     A version's content cannot change. The stack's version is from an earlier setup, or from Terraform, which packs the
     same files into other bytes.
     """
+    planned = planned_code(clients, lake, package)
+    return planned if planned.version else upload_package(clients, lake, package)
+
+
+def planned_code(clients: Clients, lake: Lake, package: Package) -> Code:
+    """Return the forwarder's code as its stack has it, or as it will be in the bucket, then without its version."""
     deployed = stack_state(clients, lake.forwarder_stack).parameters
-    if deployed.get("CodeKey") == package.key and deployed.get("CodeVersion"):
-        return Code(package.key, deployed["CodeVersion"])
-    return upload_package(clients, lake, package)
+    return Code(package.key, deployed.get("CodeVersion", "") if deployed.get("CodeKey") == package.key else "")
 
 
 def upload_package(clients: Clients, lake: Lake, package: Package) -> Code:
