@@ -83,6 +83,6 @@ def test_a_run_replays_as_many_chunks_as_airflow_maps(monkeypatch: pytest.Monkey
     monkeypatch.setattr("dynalake.capture.failed.redrive.plan_redrive", lambda *_: plan)
     monkeypatch.setattr("dynalake.capture.failed.redrive.save_plan", lambda *_: None)
     assert redrive.list_failed.function() == [0, 1, 2]
-    assert "replays 3 of the 5 chunks" in pushed["note"]
+    assert "replays 3 of 5 chunks" in pushed["note"]
     monkeypatch.setattr(redrive, "most_mapped", lambda: 5)
     assert redrive.list_failed.function() == [0, 1, 2, 3, 4]
