@@ -218,7 +218,7 @@ def test_setup_reports_a_table_that_scheduled_runs_leave_out() -> None:
 
 
 def test_a_key_that_is_not_a_parameter_of_the_dag_is_refused() -> None:
-    session.check_conf(["table"], ["table", "environment"])
+    session.check_conf(["table", "openlineage"], ["table", "environment"])
     with pytest.raises(
         SettingsError, match=r"'tabel'\. Did you mean 'days' and 'tables'\? Needed: only the keys days, t"
     ):

@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 # A sensor's poke tries for this long, then returns its slot until the next poke.
 LOOK_SECONDS = 5.0
 
+_OF_OPENLINEAGE = "openlineage"  # Airflow puts the parent run under this key of a run that another DAG triggers
+
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=Options)
@@ -142,7 +144,7 @@ def requested(kind: type[C]) -> C:
 def check_conf(conf: Iterable[str], known: Iterable[str]) -> None:
     """Raise `SettingsError` unless each key of a run's `conf` is a parameter of its DAG. Name the nearest ones."""
     known = sorted(known)
-    if unknown := sorted(set(conf) - set(known)):
+    if unknown := sorted(set(conf) - set(known) - {_OF_OPENLINEAGE}):
         raise SettingsError(
             f"The run's conf has {', '.join(map(repr, unknown))}{meant(unknown, known)}",
             allowed=f"only the keys {', '.join(known)}",
