@@ -107,6 +107,7 @@ def test_commits_and_closed_days_are_events_that_the_example_reads(
         "kind": "commit",
         "days": f"{day},{today}",
         "rows": 3,
+        "files": 2,
         "snapshot_id": str(table.changes().snapshot_id),
         "new_columns": "v",
     }

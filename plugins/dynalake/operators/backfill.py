@@ -9,6 +9,7 @@ from airflow.sdk import Context, get_current_context
 
 from dynalake.operators.task import limits
 from dynalake.operators.task.assets import emit
+from dynalake.operators.task.lineage import emit_landed
 from dynalake.operators.task.session import (
     clients,
     conclude,
@@ -109,6 +110,7 @@ def commit() -> dict[str, Any]:
     get_current_context()["ti"].xcom_push("ledger", ledger)
     conclude(committed.ledger.headline(), *places(table))
     tell(committed.ledger.note())
+    emit_landed(table)
     return committed.to_json()
 
 
@@ -197,5 +199,5 @@ class ShowSnapshot(SparkOperator):
             conclude(f"not the snapshot: that is the one of a later backfill, number {run}")
         table = Table(clients(), names)
         project_json(table, lambda: datetime.now(UTC))
-        emit(table)
+        emit(table, "snapshot")
         return done

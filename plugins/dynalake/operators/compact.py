@@ -107,7 +107,7 @@ class CompactTable(SparkOperator):
         conclude(f"{self.table}: {'; '.join(lines) or 'nothing was due'}")
         leave_reading(table)
         _check(self.table, faults)
-        emit(table)
+        emit(table, "day", "fold")
 
 
 def _check(table: str, faults: Sequence[Fault]) -> None:

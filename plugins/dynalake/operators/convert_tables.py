@@ -163,7 +163,7 @@ def commit(work: dict[str, Any]) -> dict[str, Any]:
     done = finish_table(table, work["plan"], results, ConvertLimits(), lambda: datetime.now(UTC))
     for line in _lines(done):
         say(line)
-    emit(table)
+    emit(table, "commit")
     return done.to_dict()
 
 

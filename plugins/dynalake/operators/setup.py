@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import PokeReturnValue, get_current_context
 
 from dynalake.errors import counted
+from dynalake.operators.task.lineage import emit_landed
 from dynalake.operators.task.mapped import check_mapped
 from dynalake.operators.task.note_text import escape
 from dynalake.operators.task.session import (
@@ -422,6 +423,7 @@ def record_hand_off(outputs: dict[str, str]) -> str:
     hand_off = record(table, outputs["MappingId"], read_at=last_read(table))
     arm_alarms(table)
     say(f"The hand-off is at {hand_off.at.isoformat(timespec='milliseconds')}")
+    emit_landed(table)
     notes = (not_scheduled(str(parameters()["environment"]), default_environment()), not_read(hand_off))
     if any(notes):
         tell("\n\n".join(filter(None, notes)))

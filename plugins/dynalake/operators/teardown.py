@@ -132,7 +132,7 @@ def convert_last() -> int:
         raise NotReadyError(f"dt={waiting[0][0]} waits: {waiting[0][2]}", action="clear this task in some minutes")
     rows = sum(finished.sums.rows for finished in done)
     say(f"Arrived last: {counted(rows, 'row')} of {counted(sum(f.objects for f in done), 'raw object')}")
-    emit(table)
+    emit(table, "commit")
     return rows
 
 

@@ -7,8 +7,9 @@ retry within that run takes the same events once more, because the first answer 
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pyiceberg.table.snapshots import Snapshot
@@ -22,6 +23,9 @@ MADE_BY = "dynalake"
 DAYS = "dynalake.day"
 """Key in the summary of a snapshot: the days (`dt`) of the files that it added, separated by commas."""
 
+MERGED = "dynalake.merged"
+"""Key in the summary of a fold: the JSON of its `Merged`. Its commits before have written the files."""
+
 _OF_CHANGES = {"convert": "commit", "compact": "day", "snapshot": "snapshot"}
 _OF_STATE = {"fold": "fold"}
 
@@ -30,7 +34,7 @@ _OF_STATE = {"fold": "fold"}
 class CommitEvent:
     """Commits of one kind: `commit` (new rows), `day` (compacted), `snapshot` (of a backfill), `fold` (of the state).
 
-    `rows` and `bytes` are those of the files that the commits added, for a fold those of the whole state.
+    `rows`, `bytes` and `files`: what was written.
     `snapshot_id`: of the last commit, in `{t}_state` for a fold, else in `{t}`. `new_columns`: of that table.
     """
 
@@ -38,6 +42,7 @@ class CommitEvent:
     days: tuple[str, ...]
     rows: int
     bytes: int
+    files: int
     snapshot_id: int
     new_columns: tuple[str, ...] = ()
 
@@ -48,6 +53,7 @@ class CommitEvent:
             "days": ",".join(self.days),
             "rows": self.rows,
             "bytes": self.bytes,
+            "files": self.files,
             # Text: it is larger than the numbers that JavaScript, and so Airflow's page, shows exactly.
             "snapshot_id": str(self.snapshot_id),
             "new_columns": ",".join(self.new_columns),
@@ -97,14 +103,16 @@ def read_events(head: Head, after: int, kinds: Mapping[str, str]) -> Iterator[Co
     new = tuple(field.name for field in head.schema.fields if field.name not in before)
     for kind, snapshots in by_kind.items():
         days = {day for snapshot in snapshots for day in _read(snapshot, DAYS).split(",") if day}
-        rows, size = _sum(snapshots[-1:], "total") if kind == "fold" else _sum(snapshots, "added")
-        yield CommitEvent(kind, tuple(sorted(days)), rows, size, snapshots[-1].snapshot_id, new)
+        rows, size, files = map(sum, zip(*map(_written, snapshots), strict=True))
+        yield CommitEvent(kind, tuple(sorted(days)), rows, size, files, snapshots[-1].snapshot_id, new)
 
 
-def _sum(snapshots: Sequence[Snapshot], word: str) -> tuple[int, int]:
-    """Return the rows and the bytes of the files that the snapshots have `added`, or have in `total`."""
-    rows, size = (sum(int(_read(s, f"{word}-{of}") or 0) for s in snapshots) for of in ("records", "files-size"))
-    return rows, size
+def _written(snapshot: Snapshot) -> tuple[int, int, int]:
+    """Return the rows, the bytes and the number of the files that the work of a snapshot has written."""
+    if merged := json.loads(_read(snapshot, MERGED) or "{}"):
+        return merged["written_rows"], merged["written"], merged["files"]
+    rows, size, files = (int(_read(snapshot, f"added-{of}") or 0) for of in ("records", "files-size", "data-files"))
+    return rows, size, files
 
 
 def _read(snapshot: Snapshot, key: str) -> str:

@@ -10,13 +10,15 @@ Between any two of these steps, after a kill anywhere, and with any number of ru
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Unpack
 
 from dynalake.lake.catalog.commit import commit_on
+from dynalake.lake.catalog.commit_events import MADE_BY, MERGED
 from dynalake.lake.catalog.iceberg import Change, DataFile, Head, News
 from dynalake.lake.catalog.table import BOUND, FOLDED_TO, Table, number
 from dynalake.lake.current.state import How, Merge, Merged
@@ -141,7 +143,8 @@ def fold(table: Table, bound: int, **how: Unpack[How]) -> Folded:
     def build(head: Head, news: News) -> Change | None:
         if number(head, FOLDED_TO) >= bound:
             return None
-        return Change(properties={FOLDED_TO: str(bound)}, note={"dynalake": "fold"})
+        note = {MADE_BY: "fold", MERGED: json.dumps(asdict(merged))}
+        return Change(properties={FOLDED_TO: str(bound)}, note=note)
 
     commit_on(table.catalog, table.names, merge.state, build, pause=pause)
     write_views(table)

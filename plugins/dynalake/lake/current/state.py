@@ -85,7 +85,7 @@ class How(TypedDict, total=False):
 class Merged:
     """The result of a merge: `rows` it was given, how many `won` against the state's, in how many `commits`.
 
-    `replaced` and `written`: bytes of the state's files.
+    `replaced` and `written`: bytes of the state's files; `written_rows` and `files`: of those that were written.
     """
 
     rows: int = 0
@@ -93,6 +93,8 @@ class Merged:
     commits: int = 0
     replaced: int = 0
     written: int = 0
+    written_rows: int = 0
+    files: int = 0
 
     def __add__(self, other: Merged) -> Merged:
         return Merged(
@@ -101,6 +103,8 @@ class Merged:
             self.commits + other.commits,
             self.replaced + other.replaced,
             self.written + other.written,
+            self.written_rows + other.written_rows,
+            self.files + other.files,
         )
 
 
@@ -246,7 +250,14 @@ class Merge:
         landed = commit_on(self.table.catalog, self.table.names, head, build, pause=self.pause)
         assert landed is not None
         self.state = landed
-        self.done += Merged(won=len(winners), commits=1, replaced=size, written=sum(f.size for f in added))
+        self.done += Merged(
+            won=len(winners),
+            commits=1,
+            replaced=size,
+            written=sum(f.size for f in added),
+            written_rows=sum(f.rows for f in added),
+            files=len(added),
+        )
 
     def _write(self, head: Head, plan: _Plan, group: Group, winners: Keys, directory: Path) -> tuple[DataFile, ...]:
         """Write the files that replace those of the plan."""

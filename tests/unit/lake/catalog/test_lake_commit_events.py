@@ -59,6 +59,7 @@ def test_each_kind_of_commit_is_an_event_once(lake: SmallLake) -> None:
         "days": "20240101,20240102,20240103",
         "rows": 3,
         "bytes": size,
+        "files": 3,
         "snapshot_id": str(last.snapshot_id),
         "new_columns": "",
     }
