@@ -11,6 +11,7 @@ import pytest
 
 from dynalake.certify.certificate import Certificate
 from dynalake.days import milliseconds
+from dynalake.lake.current.past_folds import PastFold
 from dynalake.lake.working.findings import Finding
 from dynalake.names import Lake
 from dynalake.watch.history import HOUR_MS, History, Point, add_look
@@ -63,6 +64,11 @@ def well(minutes_ago: int = 0) -> Readings:
             held=(Held("price", 7, "bigint"), Held("vote", 2)),
             held_attributes=2,
             held_values=9,
+            folds=(
+                PastFold(at - 7_200_000, 70_210, 41_022, 512_400, 41_300_000, 3, 9_600_000_000),
+                PastFold(at - 93_600_000, 8_412_301, 6_120_774, 31_204_551, 2_900_000_000, 12, 9_500_000_000),
+                PastFold(at - 180_000_000, 412_301_882, 98_001_441, 98_001_441, 9_400_000_000, 37, 9_400_000_000),
+            ),
         ),
         rejected={"mapping": 0, "forwarder": 0, "delivery": 0, "convert": 0},
         comparison=Comparison(at, 20, 20),

@@ -105,6 +105,17 @@ def test_a_table_has_its_own_page(page: Page) -> None:
     assert page.get("/tables/UNKNOWN").status_code == 404
 
 
+def test_a_table_shows_its_past_folds(page: Page) -> None:
+    folds = page.get("/tables/RECEIPTS").text.partition('id="folds"')[2].partition("</table>")[0]
+    rows = [re.findall(r"<td[^>]*>([^<]+)</td>", row) for row in folds.split("<tr>")[2:]]
+    assert rows == [
+        ["70,210", "41,022", "512,400", "41.3 MB in 3 files", "under 1%"],
+        ["8,412,301", "6,120,774", "31,204,551", "2.9 GB in 12 files", "31%"],
+        ["412,301,882", "98,001,441", "98,001,441", "9.4 GB in 37 files", "the whole table"],
+    ]
+    assert 'id="folds"' not in page.get("/").text
+
+
 def test_a_table_shows_its_certificate(page: Page) -> None:
     assert "none yet" in page.get("/tables/RECEIPTS").text
     at = milliseconds(datetime.now(UTC))

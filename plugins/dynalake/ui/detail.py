@@ -9,6 +9,7 @@ from datetime import datetime
 from dynalake.certify.certificate import Certificate
 from dynalake.days import milliseconds
 from dynalake.errors import counted, cut
+from dynalake.lake.current.past_folds import PastFold
 from dynalake.names import TableNames
 from dynalake.sizing.prices import price, where_and_when
 from dynalake.ui.charts import Chart, Curves, chart, curves
@@ -48,6 +49,18 @@ class DayRow:
 
 
 @dataclass(frozen=True)
+class FoldRow:
+    """A fold that was made; `share`: how much of `{t}_state` it wrote."""
+
+    at: int
+    changes: str
+    items: str
+    rows: str
+    size: str
+    share: str
+
+
+@dataclass(frozen=True)
 class Detail:
     """One table's own page. `queries`: purpose and SQL."""
 
@@ -57,6 +70,8 @@ class Detail:
     curves: tuple[Curves, ...]
     chart: Chart
     days: tuple[DayRow, ...]
+    folds: tuple[FoldRow, ...]
+    folds_text: str
     zone: str
     panels: tuple[Panel, ...]
     columns: tuple[SeenColumn, ...]
@@ -89,6 +104,9 @@ def table_detail(
             )
             for day in reversed(seen.days)
         ),
+        folds=tuple(map(_fold_row, seen.folds)),
+        folds_text=f"A fold merges changes into {names.state_table}, and writes the files whose items have changed: if "
+        "that is all of them, the whole table.",
         zone=names.lake.time_zone,
         panels=(certificate_panel(certificate, at), *panels(status, names, at)),
         columns=seen.columns,
@@ -98,6 +116,18 @@ def table_detail(
         cost_text=f"AWS's list prices of {where_and_when()}, from the writes of the last two weeks; without "
         "queries, Airflow, and what all tables share.",
         queries=tuple(_queries(status, names, today)),
+    )
+
+
+def _fold_row(fold: PastFold) -> FoldRow:
+    whole, share = fold.share == 1, f"{fold.share:.0%}"
+    return FoldRow(
+        fold.at,
+        f"{fold.changes:,}",
+        f"{fold.items:,}",
+        f"{fold.rows:,}",
+        f"{size_text(fold.bytes)} in {counted(fold.files, 'file')}",
+        "the whole table" if whole else "under 1%" if fold.bytes and share == "0%" else share,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dynalake.lake.current.past_folds import PastFold
 from dynalake.lake.working.findings import Finding
 
 LISTED = 1_000
@@ -172,6 +173,8 @@ class Lake:
     held_attributes: int = 0
     held_values: int = 0
     """Number of all of them, and of their values."""
+    folds: tuple[PastFold, ...] = ()
+    """Last folds, the newest first."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Lake:
@@ -184,6 +187,7 @@ class Lake:
             "findings": tuple(map(Finding.from_dict, values["findings"])),
             "columns": tuple(SeenColumn(**column) for column in values.get("columns", ())),
             "held": tuple(Held(**held) for held in values.get("held", ())),
+            "folds": tuple(PastFold(**fold) for fold in values.get("folds", ())),
         }
         return cls(**{**values, **parts})
 

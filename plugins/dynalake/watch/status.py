@@ -53,7 +53,7 @@ class TableStatus:
 
     def shortened(self) -> TableStatus:
         """Return the status for the overview: without what only the table's own page shows, which is long."""
-        lake = replace(self.readings.lake, queries={}, columns=(), held=())
+        lake = replace(self.readings.lake, queries={}, columns=(), held=(), folds=())
         history = History(hours=self.history.hours[-OVERVIEW_HOURS:])
         return replace(self, readings=replace(self.readings, lake=lake), history=history)
 

@@ -23,6 +23,7 @@ from dynalake.lake.compaction.day import order_of, plan_compaction
 from dynalake.lake.compaction.widen import HELD_TOO_LONG, held_for
 from dynalake.lake.compaction.widen_plan import Contents
 from dynalake.lake.current.fold import FoldOptions, count_bytes
+from dynalake.lake.current.past_folds import PastFold, list_folds
 from dynalake.lake.current.view_entries import PIN, views_bound, write_texts
 from dynalake.lake.upkeep.scrub import read_scrub
 from dynalake.lake.upkeep.scrub_tables import LOOKED_AT, check_tables
@@ -34,6 +35,9 @@ from dynalake.watch.seen_schema import HELD_ATTRIBUTES, see_columns, see_held
 
 SHOWN_DAYS = 30
 """Days of the changes whose files are read."""
+
+FOLDS = 30
+"""Folds that are kept, longer than the snapshots that tell of them."""
 
 CHECK_MS = 3_600_000
 """Milliseconds between two checks of what hardly ever changes, as long as it has no faults."""
@@ -93,7 +97,14 @@ def read_lake(
         held=held_most,
         held_attributes=held_attributes,
         held_values=held_values,
+        folds=add_folds(before.folds, list_folds(state)),
     )
+
+
+def add_folds(known: Sequence[PastFold], found: Iterable[PastFold]) -> tuple[PastFold, ...]:
+    """Return the last folds, the newest first: those of the state's snapshots, and those of earlier looks. Pure."""
+    folds = {fold.at: fold for fold in (*known, *found)}
+    return tuple(folds[at] for at in sorted(folds, reverse=True)[:FOLDS])
 
 
 def size_of(head: Head) -> Size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,13 +17,14 @@ from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day
 from dynalake.lake.compaction.widen import HELD_SINCE
 from dynalake.lake.current.fold import LAG, fold, raise_bound
+from dynalake.lake.current.past_folds import PastFold
 from dynalake.lake.current.view_entries import current_texts
 from dynalake.lake.upkeep.collect import collect
 from dynalake.lake.upkeep.scrub import scrub
 from dynalake.lake.working.findings import Finding
 from dynalake.options.settings import TableSettings
 from dynalake.watch.readings import Lake, Readings, Size, Wait
-from dynalake.watch.tables import CHECK_MS, read_lake, sum_findings
+from dynalake.watch.tables import CHECK_MS, FOLDS, add_folds, read_lake, size_of, sum_findings
 from tests.support.memory.convert_lake import DAY_MS, Change, ConvertLake
 
 pytestmark = pytest.mark.slow
@@ -115,6 +117,35 @@ def test_a_day_waits_since_it_closed_or_was_reopened(lake: WatchedLake) -> None:
     opened = lake.now
     lake.clock.move(seconds=600)
     assert lake.look().waiting == (Wait(before, opened),)
+
+
+def test_past_folds_are_listed_also_when_their_snapshots_are_gone(lake: WatchedLake) -> None:
+    assert lake.look().folds == ()
+    first = lake.now
+    lake.land(lake.today, "a", range(50))
+    lake.run()
+    fold(lake.table, first + 49)
+    lake.clock.move(seconds=3600)
+    lake.land(lake.today, "b", [7])
+    lake.run()
+    fold(lake.table, lake.now + 7)
+
+    second, whole = lake.look().folds
+    state = size_of(lake.table.items())
+    assert (whole.changes, whole.items, whole.rows, whole.files, whole.share) == (50, 50, 50, 1, 1)
+    assert (second.changes, second.items, second.rows) == (1, 1, 50), "the item's file is written again"
+    assert (second.bytes, second.state_bytes, second.share) == (state.bytes, state.bytes, 1)
+    assert second.at >= whole.at
+
+    lake.last = replace(lake.last, lake=replace(lake.last.lake, folds=(replace(whole, at=whole.at - DAY_MS),)))
+    assert [f.at for f in lake.look().folds] == [second.at, whole.at, whole.at - DAY_MS]
+
+
+def test_only_the_last_folds_are_kept() -> None:
+    known = [PastFold(at, 1, 1, 1, 1, 1, 3) for at in range(FOLDS)]
+    kept = add_folds(known, [replace(known[0], at=FOLDS)])
+    assert [f.at for f in kept] == [*range(FOLDS, 0, -1)]
+    assert kept[0].share == 1 / 3
 
 
 def test_a_fold_is_due_since_a_check_first_found_it_due(lake: WatchedLake) -> None:
