@@ -95,7 +95,7 @@ def hostile() -> Readings:
     )
     month = Month(well().at, EVIL, {EVIL: 1.0})
     comparison = Comparison(well().at, 1, 0, (), (differing,))
-    return replace(well(), capture=capture, lake=lake, comparison=comparison, month=month)
+    return replace(well(), capture=capture, lake=lake, comparison=comparison, month=month, owner=EVIL)
 
 
 def history() -> History:

@@ -91,6 +91,32 @@ def test_tables_are_searched_sorted_and_filtered_and_the_address_keeps_it(page: 
     assert shown() == ["sensors"]
 
 
+def test_tables_are_found_by_their_owner(page: Page, browser: Browser) -> None:
+    page.content = overview(
+        orders=replace(well(), owner="checkout"), carts=replace(well(), owner="checkout"), sensors=stopped()
+    )
+    _, frame = browser.open()
+    owners = frame.get_by_label("Owner")
+    assert owners.locator("option").all_inner_texts() == ["All owners", "checkout (2)", "no owner (1)"]
+
+    def shown() -> list[str]:
+        return [row.get_attribute("data-table") for row in frame.locator("tbody[data-table]:visible").all()]
+
+    owners.select_option("checkout")
+    assert shown() == ["carts", "orders"]
+    frame.get_by_role("searchbox").fill("ord")
+    assert shown() == ["orders"]
+    frame.goto(frame.url)
+    frame.locator("h1").wait_for()
+    assert (shown(), owners.input_value()) == (["orders"], "checkout"), "a reload shows the same"
+    frame.get_by_role("searchbox").fill("")
+    owners.select_option("no owner")
+    assert shown() == ["sensors"]
+    owners.select_option("All owners")
+    frame.get_by_role("searchbox").fill("CHECK")
+    assert shown() == ["carts", "orders"], "an owner is found like a table"
+
+
 @pytest.mark.parametrize("path", ["", "tables/RECEIPTS", "tables/STOPPED"])
 def test_everything_fits_on_a_phone_in_both_themes(browser: Browser, path: str) -> None:
     airflow, frame = browser.open(path, 390)

@@ -105,6 +105,14 @@ def test_a_table_has_its_own_page(page: Page) -> None:
     assert page.get("/tables/UNKNOWN").status_code == 404
 
 
+def test_a_table_shows_its_owner(page: Page) -> None:
+    assert 'id="owner"' not in page.get().text, "nothing to choose from"
+    assert "owner:" not in page.get("/tables/RECEIPTS").text
+    page.content = overview(RECEIPTS=replace(well(), owner="checkout"))
+    assert '<option value="checkout">checkout (1)</option></select>' in page.get().text
+    assert "owner: checkout" in page.get("/tables/RECEIPTS").text
+
+
 def test_a_table_shows_its_past_folds(page: Page) -> None:
     folds = page.get("/tables/RECEIPTS").text.partition('id="folds"')[2].partition("</table>")[0]
     rows = [re.findall(r"<td[^>]*>([^<]+)</td>", row) for row in folds.split("<tr>")[2:]]

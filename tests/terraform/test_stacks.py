@@ -44,7 +44,7 @@ TABLES = [
     TableSettings("RECEIPTS", shards=1),
     TableSettings("a.b_c-d", shards=1),
     TableSettings("ends-like-a-hash-0123456789ab", shards=1),
-    TableSettings("x" * 52, shards=1),
+    TableSettings("x" * 52, owner="checkout", shards=1),
     TableSettings("x" * 53, shards=1),
     TableSettings("y." * 120, stream_mode="on_demand"),
     replace(TableSettings("every-other-setting", delivery="direct"), buffer_seconds=0, freshness_alarm_minutes=1),

@@ -110,6 +110,13 @@ def test_what_changed() -> None:
     assert new.changed_from(old) == {"buffer_seconds": (60, 300)}
 
 
+@pytest.mark.parametrize("owner", ["check\nout", "x" * 61])
+def test_an_owner_is_one_short_line(owner: str) -> None:
+    with pytest.raises(SettingsError, match=r"'owner' is .*not one line of at most 60 characters"):
+        TableSettings.parse({"table": "RECEIPTS", "owner": owner})
+    assert TableSettings.parse({"table": "RECEIPTS", "owner": "Käse & Co."}).owner == "Käse & Co."
+
+
 @pytest.mark.parametrize("sort_by", ["updatedAt", '["a", "a"]', '[""]', "[1]", '{"a": 1}'])
 def test_an_order_is_a_json_list_of_names(sort_by: str) -> None:
     with pytest.raises(SettingsError, match=r"'sort_by' is .*not a JSON list of names, each of them once"):

@@ -45,6 +45,8 @@ LOG_RETENTIONS = (
 UNGATHERED = 10
 """Largest batch that needs no window: https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html"""
 
+OWNER_CHARACTERS = 60
+
 LEAST_HISTORY_DAYS = 31
 """Fewest days for which history is kept: late changes of an open day need it."""
 
@@ -59,6 +61,12 @@ class TableSettings(Options):
     word: ClassVar[str] = "setting"
 
     table: str = table_option()
+    owner: str = option(
+        "",
+        "Owner",
+        "Who answers for the table: a team or a person, such as `checkout`. The page shows the owner and filters by "
+        "it, and messages of the watch name it.",
+    )
     delivery: str = option(
         "kinesis",
         "Delivery",
@@ -305,6 +313,8 @@ class TableSettings(Options):
             )
         if 0 < self.history_days < LEAST_HISTORY_DAYS:
             yield "history_days", f"'history_days' is {self.history_days}, fewer than {LEAST_HISTORY_DAYS}"
+        if len(self.owner) > OWNER_CHARACTERS or not self.owner.isprintable():
+            yield "owner", f"'owner' is {self.owner!r}, not one line of at most {OWNER_CHARACTERS} characters"
         if not _is_list_of_names(self.sort_by):
             yield "sort_by", f"'sort_by' is {self.sort_by!r}, not a JSON list of names, each of them once"
 

@@ -28,7 +28,7 @@ from dynalake.ui.detail import table_detail
 from dynalake.ui.links import dag_page, lake_links, table_actions, table_links
 from dynalake.ui.runs import details_of, read_runs, read_schedule, read_startable
 from dynalake.ui.texts import command_of, iso, utc
-from dynalake.ui.view import COLUMNS, FIRST, overview_view, table_row
+from dynalake.ui.view import COLUMNS, FIRST, NO_OWNER, overview_view, table_row
 from dynalake.watch.judge import duration
 from dynalake.watch.status import WRONG_VALUES
 
@@ -125,6 +125,7 @@ def _show(environment: str, table: str, user: Any, place: dict[str, str]) -> HTM
             **shown,
             view=view,
             columns=COLUMNS,
+            no_owner=NO_OWNER,
             links=lake_links(content.lake),
             lakes=[(name, _query(name)) for name in (*offered_environments(), environment)],
             setup_page=dag_page("dynalake_setup"),

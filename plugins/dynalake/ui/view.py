@@ -16,6 +16,7 @@ from dynalake.watch.status import Overview, TableStatus
 
 STALE, FIRST = "not checked", "first check"
 """States of a table that nobody has checked lately, or ever."""
+NO_OWNER = "no owner"
 TONES = {OK: "good", NEW: "plain", FIRST: "plain", ATTENTION: "warn", STALE: "warn"}
 """Tones of states; all others are bad."""
 SPARK_DAYS = 14
@@ -35,6 +36,7 @@ class Row:
     """One table in the overview."""
 
     table: str
+    owner: str
     state: str
     tone: str
     """Colour: `good`, `plain`, `warn` or `bad`."""
@@ -64,11 +66,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class View:
-    """The overview: when it was made, some totals of all tables, the states with their counts, and the tables."""
+    """The overview: when it was made, totals of all tables, the states and the owners with their counts, the tables.
+
+    `owners`: none if no table has one, and last the tables without one as `NO_OWNER`.
+    """
 
     looked: Fact
     tiles: tuple[tuple[str, str, str], ...]
     states: tuple[tuple[str, str, int], ...]
+    owners: tuple[tuple[str, int], ...]
     rows: tuple[Row, ...]
 
 
@@ -80,6 +86,8 @@ def overview_view(overview: Overview, lake: Lake, now: datetime) -> View:
     bad, warned = (sum(row.tone == tone for row in rows) for tone in ("bad", "warn"))
     months = [sum(seen.month.parts.values()) for seen in readings if seen.month is not None]
     counted = Counter((row.rank, row.state, row.tone) for row in rows)
+    owned = Counter(row.owner for row in rows)
+    unowned = owned.pop("", 0)
     return View(
         looked=Fact("checked", ago(overview.at, milliseconds(now)), overview.at) if overview.at else Fact("checked"),
         tiles=(
@@ -92,6 +100,7 @@ def overview_view(overview: Overview, lake: Lake, now: datetime) -> View:
             ("pipelines a month, estimated", f"${sum(months):,.2f}" if months else "–", ""),
         ),
         states=tuple((state, tone, count) for (_, state, tone), count in sorted(counted.items())),
+        owners=(*sorted(owned.items()), *([(NO_OWNER, unowned)] if owned and unowned else [])),
         rows=tuple(rows),
     )
 
@@ -121,6 +130,7 @@ def table_row(status: TableStatus, lake: Lake, now: datetime) -> Row:
     month = None if readings.month is None else sum(readings.month.parts.values())
     return Row(
         table=status.table,
+        owner=readings.owner,
         state=state,
         tone=TONES.get(state, "bad"),
         note=note,

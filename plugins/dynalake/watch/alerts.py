@@ -6,11 +6,13 @@ tables with it, and publishes the difference. So what could not be published is 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from dynalake.aws.clients import Clients
 from dynalake.aws.refusals import AWS_ERRORS
@@ -19,6 +21,9 @@ from dynalake.capture.lake.registry import find_topic
 from dynalake.names import Lake
 from dynalake.watch.judge import ALARMS, STATES, Verdict
 from dynalake.watch.status import STALE_MINUTES, TableStatus
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +52,19 @@ Published = Mapping[str, Sequence[Problem]]
 
 @dataclass(frozen=True)
 class Alert:
-    """A message to the lake's topic."""
+    """A message to the lake's topic. `owners`: those of the tables that it is about, without a repetition."""
 
     subject: str
     message: str
+    owners: tuple[str, ...] = ()
+
+    def attributes(self) -> dict[str, MessageAttributeValueTypeDef]:
+        """Return the owners as what a subscription can be filtered by; SNS takes no empty list.
+
+        https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html
+        """
+        value: MessageAttributeValueTypeDef = {"DataType": "String.Array", "StringValue": json.dumps(self.owners)}
+        return {"owner": value} if self.owners else {}
 
 
 def problems_of(status: TableStatus, now: datetime) -> dict[Problem, Verdict]:
@@ -66,21 +80,25 @@ def problems_of(status: TableStatus, now: datetime) -> dict[Problem, Verdict]:
 def plan_alert(environment: str, published: Published, statuses: Iterable[TableStatus], now: datetime) -> Alert | None:
     """Return the message about what has changed since then; None where nothing has. Pure."""
     begun: dict[Problem, list[tuple[str, Verdict]]] = defaultdict(list)
-    ended = []
+    ended, owners = [], {}
     for status in filter(_is_known, statuses):
         problems, before = problems_of(status, now), published.get(status.table, ())
-        for problem in problems.keys() - set(before):
+        new, is_over = problems.keys() - set(before), _is_failing(before) and not _is_failing(problems)
+        for problem in new:
             begun[problem].append((status.table, problems[problem]))
-        if _is_failing(before) and not _is_failing(problems):
+        if is_over:
             ended.append(status.table)
+        if (new or is_over) and status.readings.owner:
+            owners[status.table] = status.readings.owner
     if not begun and not ended:
         return None
     worst_first = sorted(begun, key=lambda problem: (-_ORDER.index(problem[0]), -len(begun[problem]), problem))
-    texts = [_text(begun[problem]) for problem in worst_first]
+    texts = [_text(begun[problem], owners) for problem in worst_first]
     if ended:
-        texts.insert(0, f"In order again: {_names(ended)}")
+        texts.insert(0, f"In order again: {_names(ended, owners)}")
     tables = {table for listed in begun.values() for table, _ in listed}
-    return Alert(_subject(environment, sorted(tables), ended, worst_first), _join(texts))
+    to = tuple(sorted(set(owners.values())))
+    return Alert(_subject(environment, sorted(tables), ended, worst_first), _join(texts, len(json.dumps(to))), to)
 
 
 def publish_alert(clients: Clients, lake: Lake, statuses: Sequence[TableStatus], now: datetime) -> Exception | None:
@@ -100,7 +118,9 @@ def publish_alert(clients: Clients, lake: Lake, statuses: Sequence[TableStatus],
             )
             return None
         try:
-            clients.sns.publish(TopicArn=topic, Subject=alert.subject, Message=alert.message)
+            clients.sns.publish(
+                TopicArn=topic, Subject=alert.subject, Message=alert.message, MessageAttributes=alert.attributes()
+            )
         except AWS_ERRORS as error:
             return error
         logger.info("Published to %s: %s", topic, alert.subject)
@@ -139,25 +159,26 @@ def _subject(environment: str, tables: Sequence[str], ended: Sequence[str], prob
     return text if len(text) <= SUBJECT_CHARACTERS else f"{text[: SUBJECT_CHARACTERS - 3]}..."
 
 
-def _text(listed: Sequence[tuple[str, Verdict]]) -> str:
+def _text(listed: Sequence[tuple[str, Verdict]], owners: Mapping[str, str]) -> str:
     """Return a problem's part of the message: the tables that have it, what is wrong with the first, what to do."""
     table, verdict = listed[0]
     example = f"{table}: " if len(listed) > 1 else ""
-    lines = [f"{verdict.state}: {_names([name for name, _ in listed])}"]
+    lines = [f"{verdict.state}: {_names([name for name, _ in listed], owners)}"]
     lines.append(f"  {example}{verdict.mail or verdict.message}")
     if verdict.action:
         lines.append(f"  What to do: {verdict.action}")
     return "\n".join(lines)
 
 
-def _names(tables: Sequence[str]) -> str:
+def _names(tables: Sequence[str], owners: Mapping[str, str]) -> str:
+    named = [f"{table} ({owners[table]})" if table in owners else table for table in tables[:_NAMES]]
     more = f" and {len(tables) - _NAMES:,} more" if len(tables) > _NAMES else ""
-    return ", ".join(tables[:_NAMES]) + more
+    return ", ".join(named) + more
 
 
-def _join(texts: Sequence[str]) -> str:
-    """Return the message, without the last parts if it would be too long."""
-    left, shown = MESSAGE_BYTES - len(_END.encode()) - 100, list[str]()
+def _join(texts: Sequence[str], attributes: int) -> str:
+    """Return the message, without the last parts if it would be too long together with bytes of attributes."""
+    left, shown = MESSAGE_BYTES - len(_END.encode()) - 100 - attributes, list[str]()
     for text in texts:
         left -= len(text.encode()) + 2
         if left < 0:

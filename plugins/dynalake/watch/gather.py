@@ -51,7 +51,7 @@ def gather(
     before = previous or Readings(at)
     hand_off = find_hand_off(table)
     if hand_off is None:
-        return Readings(at)
+        return Readings(at, owner=settings.owner)
     metrics = plan_metrics(table.names, hand_off.mapping_id, settings.delivery)
     points = read_metrics(table.clients, metrics, now - WINDOW, now, PERIOD_SECONDS)
     rejected, rejected_at = count_rejected(table, hand_off.mapping_id)
@@ -85,6 +85,7 @@ def gather(
         repaired_at=before.repaired_at,
         source=Source(description.get("ItemCount"), description.get("TableSizeBytes")),
         month=read_month(table, settings, before.month, now) if description else before.month,
+        owner=settings.owner,
     )
     readings = plan_lost(readings, points["dropped"], before, hand_off)
     if items <= 0 or key is None or readings.capture.stream == "replaced":

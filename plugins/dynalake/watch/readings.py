@@ -235,6 +235,8 @@ class Readings:
     """Time at which somebody reported that all losses until then are repaired."""
     source: Source = field(default_factory=Source)
     month: Month | None = None
+    owner: str = ""
+    """The table's setting."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Readings:
@@ -255,4 +257,5 @@ class Readings:
             repaired_at=values["repaired_at"],
             source=Source(**values.get("source", {})),
             month=Month(**values["month"]) if values.get("month") else None,
+            owner=values.get("owner", ""),
         )

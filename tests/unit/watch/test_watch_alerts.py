@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,6 +34,11 @@ def status(table: str, *verdicts: Verdict, at: datetime = NOW) -> TableStatus:
     states = [verdict.state for verdict in verdicts]
     state = max(states, key=STATES.index, default="ok")
     return TableStatus(table, state, verdicts, Targets(), Readings(at=round(at.timestamp() * 1000)))
+
+
+def owned(table: str, owner: str, *verdicts: Verdict) -> TableStatus:
+    known = status(table, *verdicts)
+    return replace(known, readings=replace(known.readings, owner=owner))
 
 
 def published(*statuses: TableStatus) -> dict[str, Sequence[Problem]]:
@@ -81,6 +87,19 @@ def test_many_tables_with_one_problem_are_one_part_of_one_message() -> None:
     assert "T019 and 480 more\n  T000: The oldest change" in alert.message
     assert alert.message.count("What to do") == 1
     assert "GONE" not in alert.message, "a table that was removed"
+
+
+def test_a_message_names_the_owners_of_its_tables() -> None:
+    statuses = [owned("A", "checkout", LATE), owned("B", "", LATE), owned("C", "search"), owned("D", "billing", FOUND)]
+    alert = plan_alert("dev", published(status("C", LOST), status("D", FOUND)), statuses, NOW)
+    assert alert is not None
+    assert "late: A (checkout), B\n" in alert.message
+    assert "In order again: C (search)\n" in alert.message
+    assert alert.owners == ("checkout", "search"), "not billing, which has heard of D"
+    assert alert.attributes() == {"owner": {"DataType": "String.Array", "StringValue": '["checkout", "search"]'}}
+    unowned = plan_alert("dev", {}, [status("B", LATE)], NOW)
+    assert unowned is not None
+    assert unowned.attributes() == {}
 
 
 def test_the_worst_comes_first() -> None:
@@ -215,6 +234,22 @@ def test_each_change_is_sent_once(topic: Topic) -> None:
         ([status("A", LATE), status("B", LOST)], ["dynalake dev: B is lost"]),
         ([status("A"), status("B", LOST)], ["dynalake dev: A in order again"]),
         ([status("A"), status("B", LOST)], []),
+    ):
+        assert topic.publish(*statuses) is None
+        assert topic.received() == subjects
+
+
+def test_a_subscription_can_be_for_one_owner(topic: Topic) -> None:
+    (subscription,) = topic.sns.list_subscriptions_by_topic(TopicArn=topic.arn)["Subscriptions"]
+    topic.sns.set_subscription_attributes(
+        SubscriptionArn=subscription["SubscriptionArn"],
+        AttributeName="FilterPolicy",
+        AttributeValue=json.dumps({"owner": ["checkout"]}),
+    )
+    for statuses, subjects in (
+        ([status("A", LATE)], []),
+        ([owned("B", "search", LATE)], []),
+        ([owned("C", "checkout", LATE), owned("D", "search", LATE)], ["dynalake dev: 2 tables need attention"]),
     ):
         assert topic.publish(*statuses) is None
         assert topic.received() == subjects

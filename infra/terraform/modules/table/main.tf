@@ -6,6 +6,7 @@ locals {
 
   settings = {
     table                   = var.table
+    owner                   = var.owner
     delivery                = var.delivery
     stream_mode             = local.stream_mode
     shards                  = local.stream_mode == "provisioned" && var.delivery == "kinesis" ? var.shards : 0
@@ -120,9 +121,14 @@ resource "aws_cloudformation_stack" "this" {
     }
 
     precondition {
+      condition     = length(var.owner) <= 60
+      error_message = "owner is one line of at most 60 characters."
+    }
+
+    precondition {
       # Beyond these, jsonencode and Python write the same settings differently, and each would change the other's.
-      condition     = can(regex("^[ -~]*$", "${var.updated_at_attribute}${var.columns}${var.sort_by}")) && !can(regex("[<>&]", "${var.updated_at_attribute}${var.columns}${var.sort_by}"))
-      error_message = "updated_at_attribute, columns and sort_by must be ASCII without '<', '>' and '&' here. Set up a table with other characters by dynalake_setup."
+      condition     = can(regex("^[ -~]*$", "${var.owner}${var.updated_at_attribute}${var.columns}${var.sort_by}")) && !can(regex("[<>&]", "${var.owner}${var.updated_at_attribute}${var.columns}${var.sort_by}"))
+      error_message = "owner, updated_at_attribute, columns and sort_by must be ASCII without '<', '>' and '&' here. Set up a table with other characters by dynalake_setup."
     }
   }
 }

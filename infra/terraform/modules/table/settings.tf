@@ -1,5 +1,12 @@
 # What the trigger form of dynalake_setup calls these, with the same defaults and limits.
 
+variable "owner" {
+  description = "Who answers for the table: a team or a person, such as `checkout`. The page shows the owner and filters by it, and messages of the watch name it."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
 variable "delivery" {
   description = "`kinesis`: Lambda → Kinesis → Firehose, so that other consumers can read the changes too. `direct`: Lambda → Firehose, cheaper."
   type        = string

@@ -68,10 +68,12 @@
     var list = document.getElementById("tables");
     if (!list) return;
     var kept = state(), words = (kept.get("q") || "").toLowerCase(), only = kept.get("state") || "";
+    var owner = kept.get("owner") || "";
     var sort = kept.get("sort") || "", descending = sort[0] === "-", column = sort.replace("-", "");
     var rows = all("tbody[data-table]", list), shown = 0;
     rows.forEach(function (row) {
-      var fits = row.dataset.table.toLowerCase().includes(words) && (!only || row.dataset.state === only);
+      var named = row.querySelector(".name").textContent.toLowerCase().includes(words);
+      var fits = named && (!only || row.dataset.state === only) && (!owner || row.dataset.owner === owner);
       row.hidden = !fits;
       shown += fits;
     });
@@ -92,11 +94,14 @@
     all("[data-only]").forEach(function (button) { button.ariaPressed = String(button.dataset.only === only); });
     var box = document.getElementById("search");
     if (box && box !== document.activeElement) box.value = kept.get("q") || "";
+    var owners = document.getElementById("owner");
+    if (owners) owners.value = owner;
     var count = document.getElementById("shown");
     if (count) count.textContent = shown === rows.length ? "" : shown + " of " + rows.length;
   }
   document.addEventListener("input", function (event) {
     if (event.target.id === "search") keep("q", event.target.value);
+    if (event.target.id === "owner") keep("owner", event.target.value);
     if (event.target.id === "columns-search") {
       var words = event.target.value.toLowerCase();
       all("#columns tbody tr").forEach(function (row) { row.hidden = !row.textContent.toLowerCase().includes(words); });
@@ -189,7 +194,7 @@
   // What changes is replaced; a reader who types, selects or is asked something is not disturbed.
   function refresh() {
     var busy = document.hidden || document.querySelector("dialog[open]") || String(window.getSelection());
-    if (busy || /INPUT|TEXTAREA/.test(document.activeElement.tagName)) return;
+    if (busy || /INPUT|SELECT|TEXTAREA/.test(document.activeElement.tagName)) return;
     load(function (page) {
       var open = all("details").map(function (details) { return details.open; });
       document.querySelector("main").replaceWith(document.adoptNode(page.querySelector("main")));
