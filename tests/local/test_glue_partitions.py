@@ -120,33 +120,6 @@ def test_a_batch_reports_what_exists_and_creates_the_rest(glue: Any, table: dict
         glue.create_partition(**table, PartitionInput=first)
 
 
-def test_values_must_match_the_keys(glue: Any, table: dict[str, str]) -> None:
-    """https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-partitions.html#aws-glue-api-catalog-partitions-CreatePartition"""
-    with pytest.raises(glue.exceptions.InvalidInputException):
-        glue.create_partition(**table, PartitionInput=_partition("only-one"))
-    with pytest.raises(glue.exceptions.EntityNotFoundException):
-        glue.create_partition(DatabaseName=table["DatabaseName"], TableName="nope", PartitionInput=_partition("1"))
-
-
-def test_a_partition_moves_in_one_call(glue: Any, table: dict[str, str]) -> None:
-    """UpdatePartition replaces the definition; its values cannot change.
-
-    https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-catalog-partitions.html#aws-glue-api-catalog-partitions-UpdatePartition
-    """
-    values = ["1", "1", "2019-05-25"]
-    glue.create_partition(**table, PartitionInput=_partition(*values))
-    moved = _partition(*values, location="s3://lake/new/")
-    glue.update_partition(**table, PartitionValueList=values, PartitionInput=moved)
-    partition = glue.get_partition(**table, PartitionValues=values)["Partition"]
-    assert partition["StorageDescriptor"]["Location"] == "s3://lake/new/"
-    assert partition["CreationTime"]
-    changed = _partition("2", "1", "2019-05-25")
-    with pytest.raises(glue.exceptions.InvalidInputException):
-        glue.update_partition(**table, PartitionValueList=values, PartitionInput=changed)
-    with pytest.raises(glue.exceptions.EntityNotFoundException):
-        glue.update_partition(**table, PartitionValueList=["9", "9", "2019-05-25"], PartitionInput=moved)
-
-
 def test_batches_update_get_and_delete(glue: Any, table: dict[str, str]) -> None:
     """Missing entries are reported by their values, or left out of BatchGetPartition's response.
 
@@ -168,30 +141,3 @@ def test_batches_update_get_and_delete(glue: Any, table: dict[str, str]) -> None
     assert [error["PartitionValues"] for error in errors] == [missing]
     assert errors[0]["ErrorDetail"]["ErrorCode"] == "EntityNotFoundException"
     assert glue.get_partitions(**table)["Partitions"] == []
-    with pytest.raises(glue.exceptions.EntityNotFoundException):
-        glue.delete_partition(**table, PartitionValues=existing)
-
-
-def test_statistics_go_with_their_partition(glue: Any, table: dict[str, str]) -> None:
-    """Columns without statistics come back in Errors; names are Glue's, in lower case.
-
-    https://docs.aws.amazon.com/glue/latest/webapi/API_GetColumnStatisticsForPartition.html
-    https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateColumnStatisticsForPartition.html
-    """
-    values = ["20190525", "1", "2019-05-25"]
-    of = {"DatabaseName": table["DatabaseName"].upper(), "TableName": "Events", "PartitionValues": values}
-    counted = {"MaximumLength": 1, "AverageLength": 1.0, "NumberOfNulls": 0, "NumberOfDistinctValues": 1}
-    data = {"Type": "STRING", "StringColumnStatisticsData": counted}
-    statistics = {"ColumnName": "id", "ColumnType": "string", "AnalyzedTime": 0, "StatisticsData": data}
-
-    def names() -> tuple[list[str], list[str]]:
-        answer = glue.get_column_statistics_for_partition(**of, ColumnNames=["id", "other"])
-        return [s["ColumnName"] for s in answer["ColumnStatisticsList"]], [e["ColumnName"] for e in answer["Errors"]]
-
-    glue.create_partition(**table, PartitionInput=_partition(*values))
-    assert names() == ([], ["id", "other"])
-    glue.update_column_statistics_for_partition(**of, ColumnStatisticsList=[statistics])
-    assert names() == (["id"], ["other"])
-    glue.batch_delete_partition(**table, PartitionsToDelete=[{"Values": values}])
-    glue.create_partition(**table, PartitionInput=_partition(*values))
-    assert names() == ([], ["id", "other"])

@@ -22,25 +22,13 @@ from ministack import app as gateway
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import glue, iam, s3, sts
 
-from infra.local.aws.glue.answers import GlueError, Request, Response, answer, guarded, missing
+from infra.local.aws.glue.answers import Request, Response, answer, guarded, missing
 from infra.local.aws.iam import access
-from infra.local.aws.patch import Original, patch, replace
+from infra.local.aws.patch import replace
 
 ROOT = Path(__file__).resolve().parents[4]
-_ACTIVE = ("STARTING", "RUNNING", "STOPPING")
 # Arguments that Glue reads itself: https://docs.aws.amazon.com/glue/latest/dg/aws-glue-programming-etl-glue-arguments.html
 _OWN = ("--additional-python-modules", "--enable-", "--extra-py-files", "--conf", "--job-language")
-
-
-@patch(glue, "_create_job")
-@guarded
-def create(original: Original, request: Request) -> Response:
-    """CreateJob, with the limit of concurrent runs (default: 1)."""
-    made: Response = original(request)
-    if made[0] == 200:
-        limit = (request.get("ExecutionProperty") or {}).get("MaxConcurrentRuns") or 1
-        glue._jobs[request["Name"]]["ExecutionProperty"] = {"MaxConcurrentRuns": int(limit)}
-    return made
 
 
 @replace(glue, "_start_job_run")
@@ -48,11 +36,9 @@ def create(original: Original, request: Request) -> Response:
 def start(request: Request) -> Response:
     """StartJobRun: run the script to its end; its exit code decides the state."""
     name = str(request.get("JobName", ""))
-    job = _job(name)
-    runs = glue._job_runs.setdefault(name, [])
-    limit = job["ExecutionProperty"]["MaxConcurrentRuns"]
-    if sum(run["JobRunState"] in _ACTIVE for run in runs) >= limit:
-        raise GlueError("ConcurrentRunsExceededException", f"Concurrent runs exceeded for {name}")
+    job = glue._jobs.get(name)
+    if job is None:
+        raise missing(f"Failed to start job run due to missing metadata: job {name}")
     arguments = {**job["DefaultArguments"], **(request.get("Arguments") or {})}
     now = int(time.time())
     run = {
@@ -65,26 +51,10 @@ def start(request: Request) -> Response:
         "Arguments": arguments,
         "GlueVersion": job["GlueVersion"],
     }
-    runs.insert(0, run)
+    glue._job_runs.setdefault(name, []).insert(0, run)
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(_run, job, run), daemon=True).start()
     return answer({"JobRunId": run["Id"]})
-
-
-@replace(glue, "_get_job_runs")
-@guarded
-def runs(request: Request) -> Response:
-    """GetJobRuns: newest first; an unknown job is an error."""
-    name = str(request.get("JobName", ""))
-    _job(name)
-    return answer({"JobRuns": glue._job_runs.get(name, [])})
-
-
-def _job(name: str) -> dict[str, Any]:
-    if name not in glue._jobs:
-        raise missing(f"Failed to start job run due to missing metadata: job {name}")
-    job: dict[str, Any] = glue._jobs[name]
-    return {"ExecutionProperty": {"MaxConcurrentRuns": 1}, **job}
 
 
 def _run(job: Mapping[str, Any], run: dict[str, Any]) -> None:

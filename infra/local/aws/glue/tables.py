@@ -39,20 +39,6 @@ _LONGEST = {
     "ViewOriginalText": 409600,
     "ViewExpandedText": 409600,
 }
-_OPTIONAL = (
-    "Description",
-    "Owner",
-    "LastAccessTime",
-    "Retention",
-    "StorageDescriptor",
-    "PartitionKeys",
-    "ViewOriginalText",
-    "ViewExpandedText",
-    "TableType",
-    "Parameters",
-    "TargetTable",
-    "ViewDefinition",
-)
 
 
 @replace(glue, "_create_table")
@@ -113,10 +99,8 @@ def get_all(request: Request) -> Response:
 def _stored(
     table_input: Mapping[str, Any], database: str, version_id: str, created: float, updated: float
 ) -> dict[str, Any]:
-    kept = {field: copied(table_input[field]) for field in _OPTIONAL if table_input.get(field) is not None}
     return {
-        **kept,
-        "Name": table_input["Name"],
+        **copied(table_input),
         "DatabaseName": database,
         "CreateTime": created,
         "UpdateTime": updated,
