@@ -122,6 +122,7 @@ def test_a_bucket_has_what_its_template_says(client: Client, name: str, deploy: 
     raw, multipart = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
     assert (raw["Filter"], raw["Expiration"]) == ({"Prefix": "raw/"}, {"Days": 30})
     assert multipart["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+    assert multipart["Filter"] == {"Prefix": ""}
     assert s3.get_bucket_tagging(Bucket=name)["TagSet"] == [{"Key": "owner", "Value": "a"}]
     (applied,) = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
     assert applied["BucketKeyEnabled"] is True

@@ -5,10 +5,11 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-from xml.etree.ElementTree import Element, SubElement, tostring
 
+import botocore.session
+from botocore.serialize import create_serializer
 from ministack.services import s3
 
 from infra.local.aws.cloudwatch import emitted_metrics
@@ -16,130 +17,75 @@ from infra.local.aws.responses import require_success
 
 Properties = Mapping[str, Any]
 
-_XML_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+_ACTIONS = ("NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
+_API = botocore.session.get_session().get_service_model("s3")
 
 
 def apply(bucket: str, old: Properties, new: Properties) -> None:
     """Apply the template's configuration to the bucket. Raises `ValueError` with S3's message."""
-    lifecycle, encryption = new.get("LifecycleConfiguration"), new.get("BucketEncryption")
-    tags, versioning = new.get("Tags"), new.get("VersioningConfiguration")
-    ownership = new.get("OwnershipControls")
-    if lifecycle:
-        require_success(s3._put_bucket_lifecycle(bucket, _lifecycle(lifecycle)))
-    elif old.get("LifecycleConfiguration"):
-        require_success(s3._delete_bucket_lifecycle(bucket))
-    if encryption:
-        require_success(s3._put_bucket_encryption(bucket, _encryption(encryption)))
-    elif old.get("BucketEncryption"):
-        require_success(s3._delete_bucket_encryption(bucket))
-    if tags:
-        require_success(s3._put_bucket_tagging(bucket, _tagging(tags)))
-    elif old.get("Tags"):
-        require_success(s3._delete_bucket_tagging(bucket))
-    if versioning:
-        require_success(s3._put_bucket_versioning(bucket, _versioning(versioning)))
-    elif old.get("VersioningConfiguration"):
-        require_success(s3._put_bucket_versioning(bucket, _versioning({"Status": "Suspended"})))
+    for name, (operation, put, delete, parameters) in _PROPERTIES.items():
+        if new.get(name):
+            require_success(put(bucket, _body(operation, parameters(new[name]))))
+        elif old.get(name):
+            require_success(delete(bucket))
     emitted_metrics.watch(bucket, new.get("MetricsConfigurations") or [])
-    if ownership:
-        require_success(s3._put_bucket_ownership_controls(bucket, _ownership(ownership)))
 
 
-def _text(parent: Element, name: str, value: Any) -> None:
-    if value is not None:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        SubElement(parent, name).text = text
+def _body(operation: str, parameters: Properties) -> bytes:
+    model = _API.operation_model(operation)
+    payload = model.input_shape.serialization["payload"]
+    # A template's numbers may arrive as strings, which a validation would refuse.
+    serializer = create_serializer("rest-xml", include_validation=False)
+    request = serializer.serialize_to_request({"Bucket": "-", payload: parameters}, model)
+    return bytes(request["body"])
 
 
-def _document(name: str) -> Element:
-    return Element(name, {"xmlns": _XML_NAMESPACE})
+def _lifecycle(configuration: Properties) -> Properties:
+    return {"Rules": [_lifecycle_rule(rule) for rule in configuration["Rules"]]}
 
 
-def _lifecycle(configuration: Properties) -> bytes:
-    root = _document("LifecycleConfiguration")
-    for rule in configuration["Rules"]:
-        element = SubElement(root, "Rule")
-        _text(element, "ID", rule.get("Id"))
-        _lifecycle_filter(element, rule)
-        _text(element, "Status", rule["Status"])
-        expiration = {
-            "Days": rule.get("ExpirationInDays"),
-            "Date": rule.get("ExpirationDate"),
-            "ExpiredObjectDeleteMarker": rule.get("ExpiredObjectDeleteMarker"),
-        }
-        _members(element, "Expiration", expiration)
-        _members(
-            element,
-            "NoncurrentVersionExpiration",
-            rule.get("NoncurrentVersionExpiration")
-            or {"NoncurrentDays": rule.get("NoncurrentVersionExpirationInDays")},
-        )
-        _members(element, "AbortIncompleteMultipartUpload", rule.get("AbortIncompleteMultipartUpload") or {})
-        for transition in rule.get("Transitions") or []:
-            members = {
-                "Days": transition.get("TransitionInDays"),
-                "Date": transition.get("TransitionDate"),
-                "StorageClass": transition["StorageClass"],
-            }
-            _members(element, "Transition", members)
-        for transition in rule.get("NoncurrentVersionTransitions") or []:
-            members = {
-                "NoncurrentDays": transition.get("TransitionInDays"),
-                "NewerNoncurrentVersions": transition.get("NewerNoncurrentVersions"),
-                "StorageClass": transition["StorageClass"],
-            }
-            _members(element, "NoncurrentVersionTransition", members)
-    return tostring(root)
+def _lifecycle_rule(rule: Properties) -> Properties:
+    expiration = {"ExpirationInDays": "Days", "ExpiredObjectDeleteMarker": "ExpiredObjectDeleteMarker"}
+    kept = {"Id": "ID", **{name: name for name in ("Status", *_ACTIONS)}}
+    return {
+        **_renamed(rule, kept),
+        "Filter": {"Prefix": rule.get("Prefix", "")},
+        **({"Expiration": _renamed(rule, expiration)} if rule.keys() & expiration.keys() else {}),
+    }
 
 
-def _lifecycle_filter(element: Element, rule: Properties) -> None:
-    sizes = {name: rule.get(name) for name in ("ObjectSizeGreaterThan", "ObjectSizeLessThan")}
-    tags = rule.get("TagFilters") or []
-    conditions = {"Prefix": rule.get("Prefix"), **sizes}
-    given = [name for name, value in conditions.items() if value is not None]
-    parent = SubElement(element, "Filter")
-    if len(given) + len(tags) > 1:
-        parent = SubElement(parent, "And")
-    elif not given and not tags:
-        SubElement(parent, "Prefix").text = ""
-    for name in given:
-        _text(parent, name, conditions[name])
-    for tag in tags:
-        _members(parent, "Tag", tag)
+def _renamed(properties: Properties, names: Mapping[str, str]) -> Properties:
+    """Return the properties that have a name in the API, by that name."""
+    return {names[name]: value for name, value in properties.items() if name in names}
 
 
-def _members(parent: Element, name: str, members: Properties) -> None:
-    if any(value is not None for value in members.values()):
-        element = SubElement(parent, name)
-        for member, value in members.items():
-            _text(element, member, value)
+def _encryption(configuration: Properties) -> Properties:
+    names = {
+        "ServerSideEncryptionByDefault": "ApplyServerSideEncryptionByDefault",
+        "BucketKeyEnabled": "BucketKeyEnabled",
+    }
+    return {"Rules": [_renamed(rule, names) for rule in configuration["ServerSideEncryptionConfiguration"]]}
 
 
-def _encryption(configuration: Properties) -> bytes:
-    root = _document("ServerSideEncryptionConfiguration")
-    for rule in configuration["ServerSideEncryptionConfiguration"]:
-        element = SubElement(root, "Rule")
-        _members(element, "ApplyServerSideEncryptionByDefault", rule.get("ServerSideEncryptionByDefault") or {})
-        _text(element, "BucketKeyEnabled", str(rule.get("BucketKeyEnabled", False)).lower())
-    return tostring(root)
+def _suspend(bucket: str) -> Any:
+    return s3._put_bucket_versioning(bucket, _body("PutBucketVersioning", {"Status": "Suspended"}))
 
 
-def _tagging(tags: list[Properties]) -> bytes:
-    root = _document("Tagging")
-    tag_set = SubElement(root, "TagSet")
-    for tag in tags:
-        _members(tag_set, "Tag", tag)
-    return tostring(root)
-
-
-def _versioning(configuration: Properties) -> bytes:
-    root = _document("VersioningConfiguration")
-    _text(root, "Status", configuration.get("Status"))
-    return tostring(root)
-
-
-def _ownership(controls: Properties) -> bytes:
-    root = _document("OwnershipControls")
-    for rule in controls["Rules"]:
-        _members(root, "Rule", rule)
-    return tostring(root)
+_PROPERTIES: Mapping[str, tuple[str, Callable[..., Any], Callable[[str], Any], Callable[[Any], Properties]]] = {
+    "LifecycleConfiguration": (
+        "PutBucketLifecycleConfiguration",
+        s3._put_bucket_lifecycle,
+        s3._delete_bucket_lifecycle,
+        _lifecycle,
+    ),
+    "BucketEncryption": ("PutBucketEncryption", s3._put_bucket_encryption, s3._delete_bucket_encryption, _encryption),
+    "Tags": ("PutBucketTagging", s3._put_bucket_tagging, s3._delete_bucket_tagging, lambda tags: {"TagSet": tags}),
+    "VersioningConfiguration": ("PutBucketVersioning", s3._put_bucket_versioning, _suspend, dict),
+    "OwnershipControls": (
+        "PutBucketOwnershipControls",
+        s3._put_bucket_ownership_controls,
+        s3._delete_bucket_ownership_controls,
+        dict,
+    ),
+}
+"""For each property: the operation, ministack's functions for it and for its removal, and its parameters."""
