@@ -87,13 +87,6 @@ def describe_continuous_backups(original: Original, request: dict[str, Any]) -> 
     return json_response(backups)
 
 
-@patch(dynamodb, "reset")
-def reset(original: Original) -> None:
-    """Forget every history."""
-    _histories.clear()
-    original()
-
-
 def of_table(name: str) -> History | None:
     """Return the history of a table with recovery, in the current request's account and region; else None."""
     history = _histories.get(_place(name))
