@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
-import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from threading import Lock, Semaphore
-from types import TracebackType
-from typing import Any, Protocol, Self
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
 
 from dynalake.record.key import ItemKey
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
 BATCH = 25
 THREADS = 8
+AHEAD = 2 * THREADS * BATCH
 ATTEMPTS = 12
 
 Request = dict[str, Any]
 KeyValues = tuple[object, ...]
+Keyed = tuple[object, Request]
+"""A key, by which requests stay in order, and a request."""
+
 Progress = Callable[[int], None]
 
 
@@ -65,93 +68,48 @@ def write_items(
     dynamodb: Any, table: str, items: Iterable[Mapping[str, Any]], progress: Progress = lambda count: None
 ) -> int:
     """Put all items (their keys differ); return how many. `progress` gets the count so far."""
-    with _Lanes(dynamodb, table, progress) as lanes:
-        for number, batch in enumerate(_batches({"PutRequest": {"Item": item}} for item in items)):
-            lanes.submit(number % THREADS, batch)
-    return lanes.written
+    requests = ({"PutRequest": {"Item": item}} for item in items)
+    return _write(dynamodb, table, enumerate(requests), progress)
 
 
 def apply_changes(
     dynamodb: Any, table: str, key: ItemKey, changes: Iterable[Write], progress: Progress = lambda count: None
 ) -> int:
     """Write the changes; those of one key stay in order, and each gets its own stream record. Return how many."""
-    batches: list[list[Request]] = [[] for _ in range(THREADS)]
-    keys: list[set[KeyValues]] = [set() for _ in range(THREADS)]
-    with _Lanes(dynamodb, table, progress) as lanes:
-        for change in changes:
-            values = key_values(key, change.item)
-            lane = zlib.crc32(repr(values).encode()) % THREADS
-            # A batch must not hold a key twice.
-            if values in keys[lane] or len(batches[lane]) == BATCH:
-                lanes.submit(lane, batches[lane])
-                batches[lane], keys[lane] = [], set()
-            keys[lane].add(values)
-            removed = change.operation == "REMOVE"
-            request = {"DeleteRequest": {"Key": change.item}} if removed else {"PutRequest": {"Item": change.item}}
-            batches[lane].append(request)
-        for lane, batch in enumerate(batches):
-            if batch:
-                lanes.submit(lane, batch)
-    return lanes.written
+    return _write(dynamodb, table, ((key_values(key, c.item), _request(c)) for c in changes), progress)
 
 
-def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
-    batch: list[Request] = []
-    for request in requests:
-        batch.append(request)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
+def _request(change: Write) -> Request:
+    if change.operation == "REMOVE":
+        return {"DeleteRequest": {"Key": change.item}}
+    return {"PutRequest": {"Item": change.item}}
+
+
+def _write(dynamodb: Any, table: str, requests: Iterable[Keyed], progress: Progress) -> int:
+    """Write the requests, `AHEAD` at a time, so that generated items are written soon. Return how many."""
+    remaining, written = iter(requests), 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        while ahead := list(islice(remaining, AHEAD)):
+            lanes: list[list[Keyed]] = [[] for _ in range(THREADS)]
+            for key, request in ahead:
+                lanes[hash(key) % THREADS].append((key, request))
+            # The list raises the error of a lane.
+            list(pool.map(partial(_write_lane, dynamodb, table), lanes))
+            written += len(ahead)
+            progress(written)
+    return written
+
+
+def _write_lane(dynamodb: Any, table: str, requests: Iterable[Keyed]) -> None:
+    """Write the requests in order, in batches that hold no key twice."""
+    batch: dict[object, Request] = {}
+    for key, request in requests:
+        if key in batch or len(batch) == BATCH:
+            _write_batch(dynamodb, table, list(batch.values()))
+            batch = {}
+        batch[key] = request
     if batch:
-        yield batch
-
-
-class _Lanes:
-    """Threads that write batches, each lane one batch at a time.
-
-    Only a few batches wait, so generated items are written soon, and Ctrl-C takes effect soon.
-    """
-
-    def __init__(self, dynamodb: Any, table: str, progress: Progress) -> None:
-        self.written = 0
-        self._dynamodb, self._table, self._progress = dynamodb, table, progress
-        self._lock = Lock()
-        self._places = Semaphore(2 * THREADS)
-        self._lanes = [ThreadPoolExecutor(1) for _ in range(THREADS)]
-        self._failed: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for lane in self._lanes:
-            lane.shutdown(cancel_futures=error is not None)
-        if error is None:
-            self._check()
-
-    def submit(self, lane: int, batch: list[Request]) -> None:
-        self._places.acquire()
-        self._check()
-        self._lanes[lane].submit(self._write, batch)
-
-    def _check(self) -> None:
-        if self._failed is not None:
-            raise self._failed
-
-    def _write(self, batch: list[Request]) -> None:
-        try:
-            if self._failed is not None:
-                return
-            _write_batch(self._dynamodb, self._table, batch)
-            with self._lock:
-                self.written += len(batch)
-                self._progress(self.written)
-        except BaseException as error:  # the thread that submits raises it
-            self._failed = error
-        finally:
-            self._places.release()
+        _write_batch(dynamodb, table, list(batch.values()))
 
 
 def _write_batch(dynamodb: Any, table: str, batch: list[Request]) -> None:
