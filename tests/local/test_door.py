@@ -20,7 +20,8 @@ import pytest
 from botocore.config import Config
 
 from infra.local.aws.door import KEY_VARIABLE, authorization
-from infra.local.run.process import ROOT, LocalAws
+from infra.local.run.keeper import REPOSITORY
+from infra.local.run.process import LocalAws
 from tests.local.roles import ROLE
 
 WHOAMI = "import os\ndef handler(event, context):\n    return os.getuid()\n"
@@ -127,14 +128,13 @@ def test_lambda_code_and_other_accounts_get_in(
 def test_each_run_has_its_own_key_that_no_process_list_shows(local_aws: LocalAws, tmp_path: Path) -> None:
     assert LocalAws(tmp_path / "log").key != local_aws.key
     assert len(local_aws.key) > 20
-    assert local_aws._process is not None
-    command = Path(f"/proc/{local_aws._process.pid}/cmdline").read_bytes()
+    command = Path(f"/proc/{local_aws.pid}/cmdline").read_bytes()
     assert b"infra.local.aws.server" in command
     assert local_aws.key.encode() not in command
 
 
 def test_a_server_without_a_key_does_not_start(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "infra.local.aws.server", "--state-dir", str(tmp_path)]
-    process = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, cwd=REPOSITORY, env={}, capture_output=True, text=True, check=False)
     assert process.returncode == 1
     assert f"{KEY_VARIABLE} must be the access key of this run" in process.stderr

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.run.process import ROOT, LocalAws, LocalAwsError
+from infra.local.run.child import ServerStartError
+from infra.local.run.keeper import REPOSITORY
+from infra.local.run.process import LocalAws
 from tests.support.waiting import eventually
 
 STARTER = """
@@ -19,7 +21,7 @@ from pathlib import Path
 from infra.local.run.process import LocalAws
 aws = LocalAws(log=Path(sys.argv[1]) / "server.log", state_dir=Path(sys.argv[1]) / "state")
 aws.start()
-print(aws._process.pid, flush=True)
+print(aws.pid, flush=True)
 time.sleep(60)
 """
 
@@ -37,7 +39,7 @@ def test_it_removes_its_files_and_ends(tmp_path: Path) -> None:
 
 def test_it_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", STARTER, str(tmp_path)]
-    parent = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     server = int(parent.stdout.readline())
     parent.send_signal(signal.SIGKILL)
@@ -50,7 +52,7 @@ def test_it_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> N
 def test_a_server_that_cannot_start_says_where_its_log_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYNALAKE_LOCAL_PYTHON", "/bin/false")
     aws = LocalAws(log=tmp_path / "server.log", state_dir=tmp_path / "state")
-    with pytest.raises(LocalAwsError, match=r"server\.log"):
+    with pytest.raises(ServerStartError, match=r"server\.log"):
         aws.start()
     assert not list((tmp_path / "state").iterdir())
 

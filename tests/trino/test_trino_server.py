@@ -15,9 +15,10 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField
 
 from infra.local.engines.trino import Trino
+from infra.local.run.child import ServerStartError
 from infra.local.run.process import LocalAws
 from infra.local.trino.jars import REPOSITORY, Installation
-from infra.local.trino.server import LocalTrino, TrinoStartError
+from infra.local.trino.server import LocalTrino
 from tests.support.waiting import eventually
 
 START = """
@@ -65,7 +66,7 @@ def test_a_server_that_cannot_start_says_where_its_log_is(
 ) -> None:
     before = state_dirs()
     broken = replace(installation, server=tmp_path)
-    with pytest.raises(TrinoStartError, match=str(tmp_path / "log")):
+    with pytest.raises(ServerStartError, match=str(tmp_path / "log")):
         LocalTrino(broken, tmp_path / "log", local_aws.env()).start()
     assert "LakeServer" in (tmp_path / "log").read_text()
     assert state_dirs() == before

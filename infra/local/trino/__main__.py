@@ -17,7 +17,7 @@ from infra.local.run.interrupt import stop_once
 from infra.local.run.keeper import ENVIRONMENT_FILE, HOME, TRINO, UP, KeeperError, publish, read_environment
 from infra.local.trino import jars
 from infra.local.trino.java import MissingPartError, find_jdk
-from infra.local.trino.server import CATALOG, START_SECONDS, LocalTrino
+from infra.local.trino.server import CATALOG, LocalTrino
 
 URL_FILE = HOME / "trino.url"
 STAMP = jars.HOME / ".installed"
@@ -42,7 +42,7 @@ def up() -> int:
     if TRINO.pid is None:
         URL_FILE.unlink(missing_ok=True)
         jars.installed()
-        TRINO.start("Trino", URL_FILE, START_SECONDS)
+        TRINO.start("Trino", URL_FILE, LocalTrino.START_SECONDS)
     url = URL_FILE.read_text()
     host, port = url.removeprefix("http://").split(":")
     query = "SHOW SCHEMAS"

@@ -1,0 +1,114 @@
+"""A server as a child process, which ends in any case when this one does (standard library only)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from infra.local.run.interrupt import held
+from infra.local.run.keeper import REPOSITORY
+
+STOP_SECONDS = 5.0
+
+
+class ServerStartError(RuntimeError):
+    """A server ended, or did not answer."""
+
+
+class ChildServer:
+    """One server; a context manager, or `start()` and `stop()`.
+
+    It has a folder of its own below `parent`, which is removed at the end. It ends when the pipe on its standard input
+    closes, as it does when this process dies in any way. A subclass gives the command and the environment, and says
+    when the server answers.
+    """
+
+    NAME: ClassVar[str]
+    START_SECONDS: ClassVar[float]
+
+    def __init__(self, log: Path, parent: Path) -> None:
+        self.log = log
+        self._parent = parent
+        self._state_dir: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Return the pid of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises `ServerStartError` if it does not."""
+        self._parent.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.log.open("ab") as log, held():
+                folder = tempfile.mkdtemp(prefix=f"{self.NAME.lower()}-", dir=self._parent)
+                self._state_dir = state_dir = Path(folder)
+                self._process = process = subprocess.Popen(
+                    self._command(state_dir),
+                    cwd=REPOSITORY,
+                    env=self._environment(),
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            deadline = time.monotonic() + self.START_SECONDS
+            while not self._answers(state_dir):
+                if process.poll() is not None:
+                    raise ServerStartError(f"Local {self.NAME} ended with code {process.returncode}; read {self.log}")
+                if time.monotonic() > deadline:
+                    limit = f"{self.START_SECONDS:.0f} s"
+                    raise ServerStartError(f"Local {self.NAME} did not answer within {limit}; read {self.log}")
+                time.sleep(0.02)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server and everything that it started, and remove its files; safe to call twice."""
+        process, self._process = self._process, None
+        if process is not None:
+            assert process.stdin is not None
+            process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            # It has its own session, so this reaches its own children and nothing else.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if self._state_dir is not None:
+            shutil.rmtree(self._state_dir, ignore_errors=True)
+            self._state_dir = None
+
+    def _command(self, state_dir: Path) -> Sequence[str]:
+        """Return the command that starts the server with this folder for its files."""
+        raise NotImplementedError
+
+    def _environment(self) -> Mapping[str, str]:
+        """Return the server's environment variables."""
+        raise NotImplementedError
+
+    def _answers(self, state_dir: Path) -> bool:
+        """Return whether the server answers. It renames finished files into place: if one exists, it is complete."""
+        raise NotImplementedError
