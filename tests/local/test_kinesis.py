@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-
-from tests.support.waiting import eventually
 
 Client = Callable[[str], Any]
 
@@ -137,81 +133,26 @@ def test_resharding_at_most_doubles(client: Client, name: str, target: int) -> N
         kinesis.update_shard_count(StreamName=name, TargetShardCount=target, ScalingType="UNIFORM_SCALING")
 
 
-def refusal(call: Callable[[], Any]) -> str:
-    with pytest.raises(ClientError) as error:
-        call()
-    return str(error.value.response["Error"]["Code"])
+def test_the_limits_of_an_account_count_its_streams(client: Callable[..., Any], name: str) -> None:
+    """A new stream on demand has four shards.
 
-
-def test_an_account_has_fifty_streams_on_demand(client: Callable[..., Any], name: str) -> None:
-    """By default 50 data streams with the on-demand mode, per account and region; DescribeLimits counts them.
-
-    https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
     https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DescribeLimits.html
+    https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
     """
-    kinesis, stacks = (client(service, region_name="ap-south-2") for service in ("kinesis", "cloudformation"))
-    on_demand = {"StreamMode": "ON_DEMAND"}
-    kinesis.create_stream(StreamName="provisioned", ShardCount=1)
-    for number in range(50):
-        kinesis.create_stream(StreamName=f"{name}-{number}", StreamModeDetails=on_demand)
-    # A new one takes 4 MB a second.
-    limits = {"ShardLimit": 20_000, "OpenShardCount": 201, "OnDemandStreamCount": 50, "OnDemandStreamCountLimit": 50}
+    kinesis = client("kinesis", region_name="ap-south-2")
+    kinesis.create_stream(StreamName=name, ShardCount=1)
+    kinesis.create_stream(StreamName=f"{name}-on-demand", StreamModeDetails={"StreamMode": "ON_DEMAND"})
+    limits = {"ShardLimit": 20_000, "OpenShardCount": 5, "OnDemandStreamCount": 1, "OnDemandStreamCountLimit": 50}
     assert kinesis.describe_limits().items() >= limits.items()
-    create = partial(kinesis.create_stream, StreamName=name, StreamModeDetails=on_demand)
-    arn = kinesis.describe_stream_summary(StreamName="provisioned")["StreamDescriptionSummary"]["StreamARN"]
-    switch = partial(kinesis.update_stream_mode, StreamARN=arn, StreamModeDetails=on_demand)
-    assert refusal(create) == refusal(switch) == "LimitExceededException"
-    resource = {"Type": "AWS::Kinesis::Stream", "Properties": {"StreamModeDetails": on_demand}}
-    stacks.create_stack(StackName=name, TemplateBody=json.dumps({"Resources": {"Stream": resource}}))
-
-    def status() -> str:
-        return str(stacks.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
-
-    assert eventually(status, lambda text: not text.endswith("_IN_PROGRESS")) == "ROLLBACK_COMPLETE"
-    kinesis.create_stream(StreamName="another", ShardCount=1)
-    with pytest.raises(kinesis.exceptions.LimitExceededException):
-        kinesis.create_stream(StreamName=name, ShardCount=20_000)
 
 
-def test_a_stream_changes_its_mode_twice_in_a_day(client: Client, name: str) -> None:
-    """A stream may switch its mode twice in 24 hours, and keeps its shards. On demand, their number cannot be set.
-
-    https://docs.aws.amazon.com/streams/latest/dev/how-do-i-size-a-stream.html#switchingmodes
-    """
+@pytest.mark.real
+def test_the_shards_of_a_stream_on_demand_cannot_be_set(client: Client, name: str) -> None:
+    """https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html"""
     kinesis = client("kinesis")
     kinesis.create_stream(StreamName=name, StreamModeDetails={"StreamMode": "ON_DEMAND"})
-    arn = kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamARN"]
-    count = partial(kinesis.update_shard_count, StreamName=name, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
-    assert refusal(count) == "InvalidArgumentException"
-    for mode in ("PROVISIONED", "ON_DEMAND"):
-        kinesis.update_stream_mode(StreamARN=arn, StreamModeDetails={"StreamMode": mode})
-        summary = kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
-        assert (summary["StreamModeDetails"]["StreamMode"], summary["OpenShardCount"]) == (mode, 4)
-    third = partial(kinesis.update_stream_mode, StreamARN=arn, StreamModeDetails={"StreamMode": "PROVISIONED"})
-    assert refusal(third) == "LimitExceededException"
-
-
-def test_a_stream_changes_its_shards_ten_times_a_day(client: Client, name: str) -> None:
-    """At most ten times per rolling 24 hours and stream.
-
-    https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
-    """
-    kinesis = client("kinesis")
-    kinesis.create_stream(StreamName=name, ShardCount=1)
-    change = partial(kinesis.update_shard_count, StreamName=name, ScalingType="UNIFORM_SCALING")
-    for _ in range(5):
-        change(TargetShardCount=2)
-        change(TargetShardCount=1)
-    assert refusal(partial(change, TargetShardCount=2)) == "LimitExceededException"
-
-
-def test_an_account_without_a_throughput_commitment(client: Client) -> None:
-    """Minimum throughput billing is off unless an account requests it.
-
-    https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DescribeAccountSettings.html
-    """
-    settings = client("kinesis").describe_account_settings()
-    assert settings["MinimumThroughputBillingCommitment"] == {"Status": "DISABLED"}
+    with pytest.raises(ClientError, match="InvalidArgumentException"):
+        kinesis.update_shard_count(StreamName=name, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
 
 
 def test_puts_are_measured(client: Client, name: str) -> None:

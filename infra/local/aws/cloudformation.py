@@ -83,18 +83,8 @@ _applied("AWS::S3::Bucket")(bucket_properties.apply)
 @_applied("AWS::Kinesis::Stream")
 def _apply_stream(name: str, old: Properties, new: Properties) -> None:
     stream = kinesis_service._streams[name]
-    mode = stream["StreamModeDetails"]["StreamMode"]
-    before = stream.setdefault("deployed_mode", mode)
-    if mode != before:
-        # ministack has already set it; a stream that may not switch keeps its mode.
-        stream["StreamModeDetails"] = {"StreamMode": before}
-        details = {"StreamARN": stream["StreamARN"], "StreamModeDetails": {"StreamMode": mode}}
-        require_success(kinesis.update_stream_mode(details))
-        stream["deployed_mode"] = mode
-    if not old:
-        require_success(kinesis.within_limits())
-    provisioned = mode == "PROVISIONED"
     count = int(new.get("ShardCount") or 0)
+    provisioned = stream["StreamModeDetails"]["StreamMode"] == "PROVISIONED"
     if provisioned and count and count != len(kinesis.open_shards(stream)):
         require_success(kinesis.update_shard_count({"StreamName": name, "TargetShardCount": count}))
     if "RetentionPeriodHours" not in new:

@@ -1,4 +1,4 @@
-"""Kinesis streams: current size limits, resharding that keeps the records, metrics, and the account's limits.
+"""Kinesis streams: current size limits, resharding that keeps the records, metrics, and DescribeLimits.
 
 https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
 https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
@@ -20,7 +20,6 @@ from ministack.services import kinesis
 from infra.local.aws import firehose, metrics
 from infra.local.aws.metrics import decoded_size
 from infra.local.aws.patch import Original, patch, replace
-from infra.local.aws.settings import scaled
 
 NAMESPACE = "AWS/Kinesis"
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
@@ -30,9 +29,6 @@ READS_PER_SECOND = 5
 ON_DEMAND_STREAMS = 50
 ON_DEMAND_SHARDS = 4
 ACCOUNT_SHARDS = 20_000
-DAY_SECONDS = 24 * 3600
-# Limits of one stream in a rolling day.
-MODE_SWITCHES, SHARD_CHANGES = 2, 10
 # ministack refuses requests larger than half of AWS's limit.
 _PART_BYTES = 5 * 1024 * 1024
 
@@ -127,21 +123,20 @@ def route_to_shard(original: Original, key: str, stream: Stream) -> Any:
 
 @patch(kinesis, "_create_stream")
 def create_stream(original: Original, request: Request) -> Any:
-    """Apply the account's limits, and give an on-demand stream its shards."""
+    """Give an on-demand stream its shards."""
     on_demand = (request.get("StreamModeDetails") or {}).get("StreamMode") == "ON_DEMAND"
-    refused = _over_limit(1, ON_DEMAND_SHARDS) if on_demand else _over_limit(0, int(request.get("ShardCount") or 1))
-    return refused or original({**request, "ShardCount": ON_DEMAND_SHARDS} if on_demand else request)
+    return original({**request, "ShardCount": ON_DEMAND_SHARDS} if on_demand else request)
 
 
 @patch(kinesis, "handle_request")
 async def handle_request(original: Original, method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
-    """Answer the operations that ministack lacks."""
-    answer = _MORE.get(headers.get("x-amz-target", "").rpartition(".")[2])
-    return answer(json.loads(body or b"{}")) if answer else await original(method, path, headers, body, query)
+    """Answer DescribeLimits, which ministack lacks."""
+    if headers.get("x-amz-target", "").endswith(".DescribeLimits"):
+        return _describe_limits()
+    return await original(method, path, headers, body, query)
 
 
-def describe_limits(request: Request | None = None) -> Any:
-    """DescribeLimits: return the account's limits in the region of the request."""
+def _describe_limits() -> Any:
     streams = list(kinesis._streams.values())
     return kinesis.json_response(
         {
@@ -151,61 +146,6 @@ def describe_limits(request: Request | None = None) -> Any:
             "OnDemandStreamCountLimit": ON_DEMAND_STREAMS,
         }
     )
-
-
-def within_limits() -> Any:
-    """Return the refusal of a new stream if the account exceeds its limits; else an empty answer."""
-    return _over_limit(0, 0) or kinesis.json_response({})
-
-
-def _describe_account_settings(request: Request) -> Any:
-    return kinesis.json_response({"MinimumThroughputBillingCommitment": {"Status": "DISABLED"}})
-
-
-def update_stream_mode(request: Request) -> Any:
-    """UpdateStreamMode: a stream keeps its shards, and may change its mode at most twice in 24 hours."""
-    stream = kinesis._resolve_stream_by_arn(request.get("StreamARN", ""))
-    if not stream:
-        return kinesis.error_response_json("ResourceNotFoundException", "Stream not found.", 400)
-    mode = request["StreamModeDetails"]["StreamMode"]
-    if mode == stream["StreamModeDetails"]["StreamMode"]:
-        return _invalid(f"Stream {stream['StreamName']} is already in {mode} mode.")
-    refused = _over_limit(1, 0) if mode == "ON_DEMAND" else None
-    refused = refused or _too_often(stream, "mode_switches", MODE_SWITCHES)
-    if not refused:
-        stream["StreamModeDetails"] = {"StreamMode": mode}
-    return refused or kinesis.json_response({})
-
-
-_MORE = {
-    "DescribeLimits": describe_limits,
-    "DescribeAccountSettings": _describe_account_settings,
-    "UpdateStreamMode": update_stream_mode,
-}
-
-
-def _over_limit(on_demand: int, shards: int) -> Any:
-    """Return the refusal of this many more on-demand streams or shards if they exceed a limit; else None."""
-    limits = json.loads(describe_limits()[2])
-    if limits["OnDemandStreamCount"] + on_demand > ON_DEMAND_STREAMS:
-        return _exceeded(f"This account may have {ON_DEMAND_STREAMS} on-demand streams in this region.")
-    if limits["OpenShardCount"] + shards > ACCOUNT_SHARDS:
-        return _exceeded(f"This account may have {ACCOUNT_SHARDS} shards in this region.")
-    return None
-
-
-def _too_often(stream: Stream, kind: str, limit: int) -> Any:
-    """Return the refusal of a change that a stream made too often in a day; else count it and return None."""
-    now = time.time()
-    done = [at for at in stream.get(kind, []) if now - at < scaled(DAY_SECONDS)]
-    if len(done) >= limit:
-        return _exceeded(f"{kind.replace('_', ' ')} of stream {stream['StreamName']} within 24 hours: {limit} at most.")
-    stream[kind] = [*done, now]
-    return None
-
-
-def _exceeded(message: str) -> Any:
-    return kinesis.error_response_json("LimitExceededException", message, 400)
 
 
 def open_shards(stream: Stream) -> dict[str, dict[str, Any]]:
@@ -229,9 +169,6 @@ def update_shard_count(request: Request) -> Any:
             f"UpdateShardCount cannot scale from {current} to {target} shards: at most double, at least half."
         )
     if target != current:
-        refused = _over_limit(0, max(0, target - current)) or _too_often(stream, "shard_changes", SHARD_CHANGES)
-        if refused:
-            return refused
         children = kinesis._build_shards(target, kinesis._max_shard_index(stream) + 1)
         for shard in parents.values():
             shard["ending_sequence_number"] = kinesis._next_sequence_number()
