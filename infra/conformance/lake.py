@@ -15,8 +15,9 @@ from infra.conformance.base import make_recoverable, table
 from infra.conformance.dags import Dags
 from infra.conformance.place import Place
 from infra.conformance.sql import Athena, Compared, DuckDb, compare_lake
-from infra.local.demo.items import apply_changes, changes, generated, write_items
+from infra.local.demo.items import changes, generated
 from infra.local.demo.receipts import Item
+from infra.local.demo.writing import apply_changes, write_items
 from infra.local.run.airflow import REPOSITORY
 
 ITEMS, CHANGES, SEED = 200, 150, 7

@@ -25,8 +25,9 @@ from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
 from dynalake.options.backfill import BackfillOptions
 from dynalake.record.key import ItemKey, KeyAttribute
-from infra.local.demo.items import create_table, generated, write_items
+from infra.local.demo.items import generated
 from infra.local.demo.lake import LakeReader
+from infra.local.demo.writing import create_table, write_items
 from infra.local.run.process import LocalAws
 from tests.support.aws.capture_steps import make_table
 from tests.support.aws.lake import make_lake, register, show

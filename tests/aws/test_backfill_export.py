@@ -23,8 +23,9 @@ from dynalake.lake.catalog.table import Table
 from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import Lake, TableNames
 from dynalake.options.backfill import BackfillOptions
-from infra.local.demo.items import create_table, generated, load_items, write_items
+from infra.local.demo.items import generated, load_items
 from infra.local.demo.lake import LakeReader
+from infra.local.demo.writing import create_table, write_items
 from infra.local.run.process import LocalAws
 from tests.support.aws.capture_steps import patiently
 from tests.support.aws.lake import make_lake, register, show

@@ -20,8 +20,9 @@ from dynalake.lake.hive.json_table import shown_prefix
 from dynalake.names import TableNames
 from dynalake.options.backfill import BackfillOptions
 from dynalake.record.change import encode_change
-from infra.local.demo.items import create_table, parse_key
+from infra.local.demo.items import parse_key
 from infra.local.demo.lake import LakeReader
+from infra.local.demo.writing import create_table
 from infra.local.run.process import LocalAws
 from tests.support.aws.capture_steps import patiently
 from tests.support.aws.lake import convert, make_lake, night, register

@@ -25,7 +25,8 @@ from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.fold import fold
 from dynalake.options.backfill import BackfillOptions
 from dynalake.record.change import encode_change
-from infra.local.demo.items import create_table, generated, write_items
+from infra.local.demo.items import generated
+from infra.local.demo.writing import create_table, write_items
 from tests.support.aws.capture_steps import patiently
 from tests.support.aws.lake import convert, make_lake, register, show
 

@@ -7,7 +7,6 @@ column are in `__other`. SQL cannot tell a missing attribute from an explicit NU
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from dynalake.lake.columns.schema import OTHER, TableSchema
 from dynalake.lake.tables.grow import schema_of
 from dynalake.lake.types.union import List, Map, Mixed, Number, Struct, Type
 from dynalake.names import TableNames
-from infra.local.demo.writing import KeyValues, key_values
+from infra.local.demo.writing import KeyValues, key_values, plain
 
 SHOWN = 10
 # A double is sure to hold this many significant digits.
@@ -194,27 +193,20 @@ def _compare_value(tally: _Tally, key: str, path: str, value: Mapping[str, Any] 
 
 def _same(kind: str, content: Any, got: object) -> bool:
     match kind:
-        case "S":
-            return isinstance(got, str) and got == content
-        case "N":
-            return isinstance(got, Decimal) and got == Decimal(content)
-        case "B":
-            return isinstance(got, str) and got == b64encode(content).decode()
-        case "BOOL":
-            return got is content
         case "NULL":
             return got is None
-        case "SS":
-            return _same_set(got, str, content)
-        case "NS":
-            return _same_set(got, Decimal, map(Decimal, content))
-        case "BS":
-            return _same_set(got, str, (b64encode(member).decode() for member in content))
+        case "BOOL":
+            return got is content
+        case "S" | "N" | "B":
+            return _equal(got, plain(kind, content))
+        case "SS" | "NS" | "BS" if isinstance(got, list) and len(got) == len(content):
+            expected = sorted(plain(kind[0], member) for member in content)
+            return len({type(member) for member in got}) == 1 and all(map(_equal, sorted(got), expected))
     return False
 
 
-def _same_set(got: object, member: type, expected: Iterable[Any]) -> bool:
-    return isinstance(got, list) and all(isinstance(m, member) for m in got) and sorted(got) == sorted(expected)
+def _equal(got: object, expected: object) -> bool:
+    return type(got) is type(expected) and got == expected
 
 
 def _attribute_value(of: Type, value: object) -> object:
@@ -247,15 +239,10 @@ def _json(text: str) -> object:
 
 
 def _row_key(schema: TableSchema, got: Mapping[str, object]) -> KeyValues | None:
-    values = []
-    for attribute in schema.key.attributes:
-        value = got.get(attribute.name)
-        if attribute.type == "N" and not isinstance(value, Decimal):
-            return None
-        if attribute.type != "N" and not isinstance(value, str):
-            return None
-        values.append(value)
-    return tuple(values)
+    """Return the key of a row; None if a part of it is missing or has another type."""
+    values = tuple(got.get(name) for name in schema.key.names)
+    types = (Decimal if attribute.type == "N" else str for attribute in schema.key.attributes)
+    return values if all(map(isinstance, values, types)) else None
 
 
 def _is_long(number: str) -> bool:

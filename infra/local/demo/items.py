@@ -1,10 +1,4 @@
-"""The demo's items (generated receipts or the user's JSON file), and the changes made to them.
-
-loaded = load_items(Path("movies.json"), "year:N,title:S")
-create_table(dynamodb, "movies", loaded.key)
-write_items(dynamodb, "movies", loaded.items)
-apply_changes(dynamodb, "movies", loaded.key, changes(loaded.items, loaded.key, seed=1, count=2000))
-"""
+"""The demo's items (generated receipts or the user's JSON file), and the changes made to them."""
 
 from __future__ import annotations
 
@@ -20,21 +14,7 @@ from typing import Any, Literal
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo import receipts
 from infra.local.demo.receipts import Item, Value, generate_receipts
-from infra.local.demo.writing import KeyValues, apply_changes, create_table, key_values, write_items
-
-__all__ = [
-    "Change",
-    "ItemsError",
-    "Loaded",
-    "apply_changes",
-    "changes",
-    "create_table",
-    "generate_receipts",
-    "generated",
-    "load_items",
-    "parse_key",
-    "write_items",
-]
+from infra.local.demo.writing import KeyValues, key_values
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-data-types
 _DIGITS = 38
@@ -47,11 +27,10 @@ class ItemsError(ValueError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Items with their key; `duplicates` are the keys that occur more than once (the last item counts)."""
+    """Items with their key."""
 
     items: tuple[Item, ...]
     key: ItemKey
-    duplicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +58,10 @@ def parse_key(spec: str) -> ItemKey:
 
 
 def load_items(path: Path, key_spec: str) -> Loaded:
-    """Load a JSON array of objects as items, digit for digit. Raises `ItemsError`, which names the wrong element."""
+    """Load a JSON array of objects as items, digit for digit; of those with the same key, the last counts.
+
+    Raises `ItemsError`, which names the wrong element.
+    """
     key = parse_key(key_spec)
     try:
         elements = json.loads(
@@ -92,7 +74,6 @@ def load_items(path: Path, key_spec: str) -> Loaded:
     if not isinstance(elements, list) or not elements:
         raise ItemsError(f"{path} holds {_kind(elements)}. Needed: an array of objects.")
     items: dict[KeyValues, Item] = {}
-    duplicates: list[str] = []
     for index, plain in enumerate(elements):
         if not isinstance(plain, dict):
             raise ItemsError(f"{path}: element {index} is {_kind(plain)}. Needed: an object.")
@@ -104,11 +85,8 @@ def load_items(path: Path, key_spec: str) -> Loaded:
                     f"{path}: element {index} has {'no' if value is None else f'the value {value} as'} key attribute "
                     f"{attribute.name!r}. Needed: a value of type {attribute.type}; KEY is {key_spec!r}."
                 )
-        values = key_values(key, item)
-        if values in items:
-            duplicates.append(", ".join(map(str, values)))
-        items[values] = item
-    return Loaded(tuple(items.values()), key, tuple(duplicates))
+        items[key_values(key, item)] = item
+    return Loaded(tuple(items.values()), key)
 
 
 def changes(
@@ -164,20 +142,15 @@ def _new_items(items: Sequence[Item], key: ItemKey, random: Random, seed: int) -
 
 
 def _updated(item: Item, key: ItemKey, random: Random) -> Item:
-    others = sorted(set(item) - set(key.names))
-    draw = random.random()
-    if not others or draw < 0.1:
-        return {**item, "changedByDemo": {"N": str(random.randrange(10**6))}}
-    name = random.choice(others)
-    if draw < 0.2 and name != "updatedAt":
+    """Return the item with an attribute that is changed, removed or new."""
+    others = sorted(item.keys() - {*key.names, "updatedAt"})
+    draw, name = random.random(), random.choice(others) if others else ""
+    if name and draw < 0.1:
         return {other: value for other, value in item.items() if other != name}
-    if name == "updatedAt":
-        return {**item, "changedByDemo": {"N": str(random.randrange(10**6))}}
-    touched = _touched(item[name], random)
-    if touched == item[name]:
-        # DynamoDB writes no stream record if a write changes nothing.
-        return {**item, "changedByDemo": {"N": str(random.randrange(10**6))}}
-    return {**item, name: touched}
+    # DynamoDB writes no stream record if a write changes nothing.
+    if name and draw < 0.9 and (touched := _touched(item[name], random)) != item[name]:
+        return {**item, name: touched}
+    return {**item, "changedByDemo": {"N": str(random.randrange(10**6))}}
 
 
 def _touched(value: Value, random: Random) -> Value:

@@ -16,18 +16,10 @@ from typing import Any
 import boto3
 
 from infra.local.demo import receipts
-from infra.local.demo.items import (
-    ItemsError,
-    Loaded,
-    apply_changes,
-    changes,
-    create_table,
-    generated,
-    load_items,
-    write_items,
-)
+from infra.local.demo.items import ItemsError, Loaded, changes, generated, load_items
 from infra.local.demo.progress import DemoFailed, Screen, follow
 from infra.local.demo.queries import Lake, show_results
+from infra.local.demo.writing import apply_changes, create_table, write_items
 from infra.local.run.airflow import REPOSITORY, LocalAirflow
 from infra.local.run.process import LocalAws
 

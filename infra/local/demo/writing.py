@@ -39,10 +39,11 @@ class Write(Protocol):
 
 def key_values(key: ItemKey, item: Mapping[str, Any]) -> KeyValues:
     """Return the item's key in comparable form: numbers by value, binary as base64 text."""
-    return tuple(_key_value(a.type, item[a.name][a.type]) for a in key.attributes)
+    return tuple(plain(a.type, item[a.name][a.type]) for a in key.attributes)
 
 
-def _key_value(kind: str, content: Any) -> object:
+def plain(kind: str, content: Any) -> Any:
+    """Return the content of an attribute value of type S, N or B in comparable form."""
     if kind == "N":
         return Decimal(content)
     return b64encode(content).decode() if kind == "B" else content
