@@ -43,7 +43,7 @@ _READ_SECONDS = 30.0
 _EXTENSIONS = {"UNCOMPRESSED": "", "GZIP": ".gz"}
 # Each line begins with a zone that AWS lists.
 _ZONES = Path(__file__).parents[3] / "plugins" / "dynalake" / "firehose_zones.txt"
-# ministack applies these to each record by itself, and the corrections leave them to it.
+# These change each record, which is not here.
 _RECORD_FEATURES = (
     "ProcessingConfiguration",
     "DataFormatConversionConfiguration",
@@ -87,14 +87,9 @@ _buffers: dict[tuple[int, str], _Buffer] = {}
 _lock = threading.Lock()
 
 
-@patch(firehose, "_deliver_records_to_s3")
-def deliver_records(
-    original: Original, stream: dict[str, Any], destination: dict[str, Any], records: list[tuple[str, bytes]]
-) -> None:
+@replace(firehose, "_deliver_records_to_s3")
+def deliver_records(stream: dict[str, Any], destination: dict[str, Any], records: list[tuple[str, bytes]]) -> None:
     """Buffer the records instead of delivering each by itself."""
-    if _has_record_features(destination["config"]):
-        original(stream, destination, records)
-        return
     # ministack also keeps every record ever put, in a list that nothing reads.
     destination["records"].clear()
     for _, data in records:
@@ -103,8 +98,11 @@ def deliver_records(
 
 @patch(firehose, "_validate_s3_destination_config")
 def validate_destination(original: Original, kind: str, config: dict[str, Any]) -> Any:
-    """Refuse a time zone that AWS does not list, and a compression that is not here."""
+    """Refuse a time zone that AWS does not list, and features that are not here."""
     if kind in ("ExtendedS3", "S3"):
+        for name in _RECORD_FEATURES:
+            if config.get(name, {}).get("Enabled"):
+                return firehose._invalid(f"The local Firehose has no {name}.")
         compression = config.get("CompressionFormat", "UNCOMPRESSED")
         if compression not in _EXTENSIONS:
             return firehose._invalid(f"The local Firehose cannot compress with {compression}.")
@@ -195,11 +193,6 @@ def read_forever() -> None:
                 if source and stream["status"] == "ACTIVE" and _may_read(stream):
                     read = {"StreamName": source["KinesisStreamARN"].rpartition("/")[2]}
                     metrics.publish("AWS/Kinesis", "GetRecords.Success", 1, "Count", read)
-
-
-def _has_record_features(config: dict[str, Any]) -> bool:
-    features = (config.get(name) or {} for name in _RECORD_FEATURES)
-    return any(feature.get("Enabled", bool(feature)) for feature in features)
 
 
 def _constraint(field_name: str, limit: int) -> str:
@@ -297,7 +290,7 @@ def _put(buffer: _Buffer, chunk: _Chunk) -> bool:
         with request_scope(buffer.account, buffer.region):
             role = str(config.get("RoleARN", ""))
             allowed = access.allows(role, "firehose.amazonaws.com", [("s3:PutObject", f"arn:aws:s3:::{bucket}/{key}")])
-            status = objects.put(bucket, key, body) if allowed else 403
+            status = objects.put(bucket, key, body)[0] if allowed else 403
     except Exception:
         firehose.logger.exception("Delivery stream %s cannot deliver", buffer.name)
         status = 500

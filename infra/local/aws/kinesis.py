@@ -61,10 +61,8 @@ def put_records(original: Original, request: Request) -> Any:
         return _invalid(_too_large(max(sizes)))
     if sum(sizes) > MAX_REQUEST_BYTES:
         return _invalid("Records size exceeds 10 MB limit")
-    if len(records) > 500 or sum(sizes) <= _PART_BYTES:
-        response = original(request)
-    else:
-        response = _put_in_parts(original, request, sizes)
+    # ministack refuses more than 500 records, as AWS does.
+    response = original(request) if len(records) > 500 else _put(original, request, records)
     if response[0] == 200:
         _measure(request, len(records), sum(sizes))
         _hand_on(request, records, json.loads(response[2])["Records"])
@@ -213,21 +211,16 @@ def _too_large(size: int) -> str:
     return f"Record size of {size} bytes, with its partition key, exceeds the limit of {MAX_RECORD_BYTES}."
 
 
-def _put_in_parts(put_records: Any, request: Request, sizes: list[int]) -> Any:
-    answer: dict[str, Any] = {"FailedRecordCount": 0, "Records": []}
-    part: list[Request] = []
-    held = 0
-    response: Any = None
-    for record, size in [*zip(request["Records"], sizes, strict=True), ({}, _PART_BYTES)]:
-        if part and held + size > _PART_BYTES:
-            response = put_records({**request, "Records": part})
-            if response[0] != 200:
-                return response
-            answer["Records"] += json.loads(response[2])["Records"]
-            part, held = [], 0
-        part.append(record)
-        held += size
-    return response[0], response[1], json.dumps(answer).encode()
+def _put(put_records: Any, request: Request, records: list[Request]) -> Any:
+    """Put the records in requests of a size that ministack accepts; return the answer for all of them."""
+    if len(records) < 2 or sum(map(_record_size, records)) <= _PART_BYTES:
+        return put_records({**request, "Records": records})
+    middle = len(records) // 2
+    halves = [_put(put_records, request, half) for half in (records[:middle], records[middle:])]
+    if refused := next((half for half in halves if half[0] != 200), None):
+        return refused
+    answers = [answer for half in halves for answer in json.loads(half[2])["Records"]]
+    return 200, halves[0][1], json.dumps({"FailedRecordCount": 0, "Records": answers}).encode()
 
 
 def _measure(request: Request, records: int, size: int) -> None:

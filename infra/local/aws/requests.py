@@ -79,15 +79,13 @@ async def _serve_json(service: str, headers: dict[str, str], body: bytes, serve:
     fault = faults.take(service, operation, resource)
     if fault is None:
         return await serve(body)
-    if fault.after and fault.hits():
-        await serve(body)
-        return fault.status, dict(_JSON), json.dumps({"__type": fault.code, "message": fault.message}).encode()
     if (service, operation) in _BATCHES and not fault.after:
         return await _serve_batch(fault, _BATCHES[service, operation], request, serve)
-    if not fault.after and fault.hits():
-        content = {"__type": fault.code, "message": fault.message}
-        return fault.status, dict(_JSON), json.dumps(content).encode()
-    return await serve(body)
+    if not fault.hits():
+        return await serve(body)
+    if fault.after:
+        await serve(body)
+    return fault.status, dict(_JSON), json.dumps({"__type": fault.code, "message": fault.message}).encode()
 
 
 async def _serve_batch(fault: faults.Fault, fields: tuple[str, str, str], request: dict[str, Any], serve: Any) -> Any:

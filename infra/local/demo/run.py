@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from infra.local.demo import receipts
 from infra.local.demo.items import ItemsError, Loaded, changes, generated, load_items
 from infra.local.demo.progress import DemoFailed, Screen, follow
 from infra.local.demo.queries import Lake, show_results
-from infra.local.demo.writing import apply_changes, create_table, write_items
+from infra.local.demo.writing import Progress, apply_changes, create_table, write_items
 from infra.local.run.airflow import REPOSITORY, LocalAirflow
 from infra.local.run.process import LocalAws
 
@@ -109,16 +110,16 @@ def _pipeline(
     follow(airflow.client, screen, "dynalake_setup", run)
 
     screen.title(f"dynalake_backfill: read the existing items while {CHANGES:,} changes are written")
-    written = _Counter()
+    written = deque([0], maxlen=1)
     with ThreadPoolExecutor(1) as background:
-        writing = background.submit(_write_changes, client("dynamodb"), table, loaded, written)
+        writing = background.submit(_write_changes, client("dynamodb"), table, loaded, written.append)
         run = _backfill_run(airflow)
         follow(
             airflow.client,
             screen,
             "dynalake_backfill",
             run,
-            meanwhile=lambda: f"{written.value:,} of {CHANGES:,} changes written",
+            meanwhile=lambda: f"{written[-1]:,} of {CHANGES:,} changes written",
         )
         writing.result()
     counts = airflow.client.result("dynalake_backfill", run, "commit")
@@ -149,17 +150,7 @@ def _backfill_run(airflow: LocalAirflow) -> str:
     return run
 
 
-class _Counter:
-    """The number of changes written so far, for the status line."""
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def __call__(self, value: int) -> None:
-        self.value = value
-
-
-def _write_changes(dynamodb: Any, table: str, loaded: Loaded, written: _Counter) -> None:
+def _write_changes(dynamodb: Any, table: str, loaded: Loaded, progress: Progress) -> None:
     """Update, insert and delete items; `updatedAt`, where an item has it, becomes the present time."""
 
     def now(_number: int) -> dict[str, str]:
@@ -170,7 +161,7 @@ def _write_changes(dynamodb: Any, table: str, loaded: Loaded, written: _Counter)
         table,
         loaded.key,
         changes(loaded.items, loaded.key, seed=SEED, count=CHANGES, updated_at=now),
-        written,
+        progress,
     )
 
 

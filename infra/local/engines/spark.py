@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import SparkSession
 
+from infra.local.engines.rows import plain
 from infra.local.trino.server import SMALL
 
 CATALOG = "lake"
@@ -58,14 +59,4 @@ def spark_session(aws: Mapping[str, str], jars: Iterable[Path], scratch: Path) -
 
 def spark_rows(session: SparkSession, sql: str) -> list[dict[str, Any]]:
     """Return the rows of one statement."""
-    return [_plain(row) for row in session.sql(sql).collect()]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Row):
-        return {name: _plain(field) for name, field in zip(value.__fields__, value, strict=True)}
-    if isinstance(value, dict):
-        return {key: _plain(field) for key, field in value.items()}
-    if isinstance(value, list):
-        return [_plain(field) for field in value]
-    return bytes(value) if isinstance(value, bytearray) else value
+    return [plain(row, "__fields__") for row in session.sql(sql).collect()]

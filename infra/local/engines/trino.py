@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import trino.dbapi
-from trino.types import NamedRowTuple
 
+from infra.local.engines.rows import plain
 from infra.local.trino.server import CATALOG
 
 USER = "dynalake"
@@ -50,18 +50,7 @@ class Trino:
             raise ValueError(f"Two columns have the same name: {names}. Give each its own name with AS.")
         stats: Mapping[str, Any] = cursor.stats or {}
         return Answer(
-            [{name: _plain(value) for name, value in zip(names, row, strict=True)} for row in rows],
+            [{name: plain(value, "_names") for name, value in zip(names, row, strict=True)} for row in rows],
             int(stats["physicalInputBytes"]),
             int(stats["processedRows"]),
         )
-
-
-def _plain(value: Any) -> Any:
-    """Return the value with structs as dicts; the client returns them as tuples with field names."""
-    if isinstance(value, NamedRowTuple):
-        return {name: _plain(field) for name, field in zip(value._names, value, strict=True)}
-    if isinstance(value, dict):
-        return {key: _plain(field) for key, field in value.items()}
-    if isinstance(value, list):
-        return [_plain(field) for field in value]
-    return value

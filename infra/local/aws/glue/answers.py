@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
-from ministack.core.responses import error_response_json, json_response
+from ministack.core.responses import json_response
 from ministack.services import glue
+
+from infra.local.aws.responses import ServiceError
 
 Request = Mapping[str, Any]
 Response = tuple[int, dict[str, str], bytes]
@@ -17,24 +19,6 @@ Response = tuple[int, dict[str, str], bytes]
 _FOLDED = ("DatabaseName", "TableName", "Name")
 # Glue serves requests on threads: operations that read and then write a record must not interleave.
 _lock = threading.RLock()
-
-
-class GlueError(Exception):
-    """A documented error of an operation."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-    def detail(self) -> dict[str, str]:
-        """Return the error as batch operations report it for one entry."""
-        return {"ErrorCode": self.code, "ErrorMessage": self.message}
-
-    def response(self) -> Response:
-        """Return the error as the whole answer."""
-        answer: Response = error_response_json(self.code, self.message, 400)
-        return answer
 
 
 def guarded(operation: Callable[..., Response]) -> Callable[..., Response]:
@@ -46,20 +30,21 @@ def guarded(operation: Callable[..., Response]) -> Callable[..., Response]:
         with _lock:
             try:
                 return operation(*original, _folded(request))
-            except GlueError as error:
-                return error.response()
+            except ServiceError as error:
+                response: Response = error.response()
+                return response
 
     return act
 
 
-def invalid(message: str) -> GlueError:
+def invalid(message: str) -> ServiceError:
     """Return an InvalidInputException."""
-    return GlueError("InvalidInputException", message)
+    return ServiceError("InvalidInputException", message)
 
 
-def missing(message: str) -> GlueError:
+def missing(message: str) -> ServiceError:
     """Return an EntityNotFoundException."""
-    return GlueError("EntityNotFoundException", message)
+    return ServiceError("EntityNotFoundException", message)
 
 
 def answer(content: Mapping[str, Any]) -> Response:

@@ -14,8 +14,9 @@ from typing import Any
 
 from ministack.services import glue
 
-from infra.local.aws.glue.answers import GlueError, Request, Response, answer, guarded, invalid, missing, page, table
+from infra.local.aws.glue.answers import Request, Response, answer, guarded, invalid, missing, page, table
 from infra.local.aws.patch import replace
+from infra.local.aws.responses import ServiceError
 
 Partition = dict[str, Any]
 
@@ -34,8 +35,13 @@ def batch_delete(request: Request) -> Response:
     for entry in entries:
         try:
             _delete(key, entry["Values"])
-        except GlueError as error:
-            errors.append({"PartitionValues": entry["Values"], "ErrorDetail": error.detail()})
+        except ServiceError as error:
+            errors.append(
+                {
+                    "PartitionValues": entry["Values"],
+                    "ErrorDetail": {"ErrorCode": error.code, "ErrorMessage": str(error)},
+                }
+            )
     return answer({"Errors": errors})
 
 

@@ -14,7 +14,6 @@ from ministack.core.responses import get_account_id
 from ministack.services import glue
 
 from infra.local.aws.glue.answers import (
-    GlueError,
     Request,
     Response,
     answer,
@@ -26,6 +25,7 @@ from infra.local.aws.glue.answers import (
     table,
 )
 from infra.local.aws.patch import replace
+from infra.local.aws.responses import ServiceError
 
 _NAME = re.compile("[\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\t]{1,255}")
 _LONGEST_TYPE = 131072
@@ -52,7 +52,7 @@ def create(request: Request) -> Response:
     _check(table_input)
     key = f"{database}/{table_input['Name']}"
     if key in glue._tables:
-        raise GlueError("AlreadyExistsException", "Table already exists.")
+        raise ServiceError("AlreadyExistsException", "Table already exists.")
     now = time.time()
     glue._tables[key] = _stored(table_input, database, "0", now, now)
     return answer({})
@@ -66,7 +66,7 @@ def update(request: Request) -> Response:
     key, current = table({**request, "TableName": table_input.get("Name", "")})
     expected = request.get("VersionId")
     if expected is not None and str(expected) != current["VersionId"]:
-        raise GlueError(
+        raise ServiceError(
             "ConcurrentModificationException",
             f"Update table failed due to concurrent modifications: version {expected} was expected, "
             f"the table is at {current['VersionId']}.",

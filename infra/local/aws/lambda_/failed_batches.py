@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ministack.services import dynamodb_streams, lambda_svc
+from ministack.services import dynamodb_streams
 
 from infra.local.aws import metrics
 from infra.local.aws.iam import access
@@ -20,15 +20,9 @@ from infra.local.aws.s3 import objects
 
 
 def send(mapping: Mapping[str, Any], function: Mapping[str, Any], batch: Batch, condition: str) -> None:
-    """Deliver the invocation record; a batch that cannot be delivered is counted and dropped, as on AWS."""
+    """Deliver the invocation record to S3; a batch that cannot be delivered is counted and dropped, as on AWS."""
     destination = ((mapping.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination")
     if not destination:
-        return
-    service = destination.split(":")[2]
-    if service != "s3":
-        lambda_svc._send_ddb_stream_failure_record(
-            mapping, function, list(batch.records), mapping["EventSourceArn"], {}, condition
-        )
         return
     now = datetime.now(UTC)
     content = {
@@ -40,7 +34,7 @@ def send(mapping: Mapping[str, Any], function: Mapping[str, Any], batch: Batch, 
     key = f"aws/lambda/{mapping['UUID']}/{shard}/{now:%Y/%m/%d/%Y-%m-%dT%H.%M.%S}-{uuid.uuid4()}"
     requests = [("s3:PutObject", f"{destination}/{key}"), ("s3:ListBucket", destination)]
     allowed = access.allows(str(function["config"].get("Role", "")), "lambda.amazonaws.com", requests)
-    delivered = allowed and objects.put(destination.rpartition(":")[2], key, json.dumps(content).encode()) == 200
+    delivered = allowed and objects.put(destination.rpartition(":")[2], key, json.dumps(content).encode())[0] == 200
     if not delivered:
         name = {"FunctionName": str(mapping["FunctionName"])}
         metrics.publish("AWS/Lambda", "DestinationDeliveryFailures", 1, "Count", name)

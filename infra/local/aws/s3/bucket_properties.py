@@ -18,7 +18,7 @@ from infra.local.aws.responses import require_success
 Properties = Mapping[str, Any]
 
 _ACTIONS = ("NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
-_API = botocore.session.get_session().get_service_model("s3")
+_API: Any = botocore.session.get_session().get_service_model("s3")
 
 
 def apply(bucket: str, old: Properties, new: Properties) -> None:

@@ -45,12 +45,10 @@ def write(description: dict[str, Any], lines: list[tuple[str, str]]) -> Failure 
         body = gzip.compress("".join(f"{line}\n" for line in partition).encode(), mtime=0)
         name = hashlib.sha256(f"{description['ExportArn']} {number}".encode()).hexdigest()[:26]
         key = f"{data}{name}.json.gz"
-        status, etag = objects.put_in_parts(description["S3Bucket"], key, body, _encryption(description))
+        status, etag = objects.put(description["S3Bucket"], key, body, _encryption(description))
         if status != 200:
             return _failure(status)
-        entries.append(
-            {"itemCount": len(partition), "md5Checksum": _md5(body), "etag": etag.strip('"'), "dataFileS3Key": key}
-        )
+        entries.append({"itemCount": len(partition), "md5Checksum": _md5(body), "etag": etag, "dataFileS3Key": key})
     manifest = "".join(f"{json.dumps(entry, separators=(',', ':'))}\n" for entry in entries).encode()
     description["ItemCount"] = len(lines)
     description["BilledSizeBytes"] = sum(len(line) for _, line in lines)
@@ -107,7 +105,7 @@ def _root(description: dict[str, Any]) -> str:
 
 
 def _put(description: dict[str, Any], key: str, body: bytes) -> Failure | None:
-    status = objects.put(description["S3Bucket"], key, body, _encryption(description))
+    status, _ = objects.put(description["S3Bucket"], key, body, _encryption(description))
     return None if status == 200 else _failure(status)
 
 

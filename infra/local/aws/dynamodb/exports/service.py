@@ -16,6 +16,7 @@ from ministack.services import dynamodb
 from infra.local.aws.dynamodb.exports import files, history
 from infra.local.aws.iam import access
 from infra.local.aws.patch import replace
+from infra.local.aws.responses import ServiceError
 from infra.local.aws.settings import scaled
 
 PATH = "/_dynalake/exports"
@@ -44,14 +45,6 @@ _PARAMETERS = (
 )
 
 
-class _Refused(Exception):
-    """The error that answers a request."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def hold(held: bool) -> None:
     """Let no export end while `held`; a call with False lets them end."""
     _may_end.clear() if held else _may_end.set()
@@ -62,8 +55,8 @@ def export_table_to_point_in_time(request: dict[str, Any]) -> Any:
     """Write the export, which takes time; ministack's ends at once and writes nothing."""
     try:
         return json_response({"ExportDescription": _shown(_start(request))})
-    except _Refused as error:
-        return error_response_json(error.code, str(error), 400)
+    except ServiceError as error:
+        return error.response()
 
 
 @replace(dynamodb, "_describe_export")
@@ -78,17 +71,17 @@ def describe_export(request: dict[str, Any]) -> Any:
 def _start(request: dict[str, Any]) -> dict[str, Any]:
     name = dynamodb._table_name_from_arn(request.get("TableArn"))
     if not name or name not in dynamodb._tables:
-        raise _Refused("TableNotFoundException", f"Table not found: {request.get('TableArn')}")
+        raise ServiceError("TableNotFoundException", f"Table not found: {request.get('TableArn')}")
     parameters = {part: request[part] for part in _PARAMETERS if request.get(part) is not None}
     token = request.get("ClientToken")
     for export in dynamodb._exports.values() if token else ():
         if export.get("ClientToken") == token and time.time() - export["StartTime"] < TOKEN_SECONDS:
             if export["_parameters"] == parameters:
                 return dict(export)
-            raise _Refused("ExportConflictException", "Duplicate request detected")
+            raise ServiceError("ExportConflictException", "Duplicate request detected")
     kept = history.of_table(name)
     if kept is None:
-        raise _Refused(
+        raise ServiceError(
             "PointInTimeRecoveryUnavailableException", f"Point in time recovery is not enabled for table '{name}'"
         )
     started = time.time()
@@ -105,7 +98,7 @@ def _start(request: dict[str, Any]) -> dict[str, Any]:
     if token:
         description["ClientToken"] = token
     if description["ExportFormat"] != "DYNAMODB_JSON":
-        raise _Refused("ValidationException", "local AWS writes exports in DYNAMODB_JSON only")
+        raise ServiceError("ValidationException", "local AWS writes exports in DYNAMODB_JSON only")
     lines = (
         _full(name, kept, description) if description["ExportType"] == "FULL_EXPORT" else _changes(kept, description)
     )
@@ -135,9 +128,9 @@ def _changes(kept: history.History, description: dict[str, Any]) -> list[tuple[s
     window = description.get("IncrementalExportSpecification") or {}
     start, end = window.get("ExportFromTime"), window.get("ExportToTime", int(time.time()))
     if start is None:
-        raise _Refused("ValidationException", "ExportFromTime must be specified for an incremental export")
+        raise ServiceError("ValidationException", "ExportFromTime must be specified for an incremental export")
     if not MINIMUM_WINDOW <= end - start <= MAXIMUM_WINDOW:
-        raise _Refused("ValidationException", "The export period must be between 15 minutes and 24 hours")
+        raise ServiceError("ValidationException", "The export period must be between 15 minutes and 24 hours")
     view = window.get("ExportViewType", "NEW_AND_OLD_IMAGES")
     description["IncrementalExportSpecification"] = {
         "ExportFromTime": start,
@@ -154,7 +147,7 @@ def _changes(kept: history.History, description: dict[str, Any]) -> list[tuple[s
 def _check_recoverable(kept: history.History, micros: int) -> None:
     # The window is in whole seconds.
     if not history.earliest(kept) // 1_000_000 * 1_000_000 <= micros <= history.now_micros():
-        raise _Refused(
+        raise ServiceError(
             "InvalidExportTimeException", "The specified ExportTime is outside of the point in time recovery window"
         )
 
