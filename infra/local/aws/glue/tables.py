@@ -45,9 +45,7 @@ _LONGEST = {
 @guarded
 def create(request: Request) -> Response:
     """CreateTable."""
-    database = str(request.get("DatabaseName", ""))
-    if database not in glue._databases:
-        raise missing(f"Database {database} not found.")
+    database = _database(request)
     table_input = request.get("TableInput") or {}
     _check(table_input)
     key = f"{database}/{table_input['Name']}"
@@ -82,9 +80,7 @@ def update(request: Request) -> Response:
 @guarded
 def get_all(request: Request) -> Response:
     """GetTables: return a page of the tables whose whole name matches the regular expression."""
-    database = str(request.get("DatabaseName", ""))
-    if database not in glue._databases:
-        raise missing(f"Database {database} not found.")
+    database = _database(request)
     pattern = str(request.get("Expression") or "")
     try:
         # Glue's own consoles and clients also pass a trailing `*`.
@@ -94,6 +90,13 @@ def get_all(request: Request) -> Response:
     tables = [t for k, t in sorted(glue._tables.items()) if k.startswith(f"{database}/") and matches(t["Name"])]
     shown, more = page(tables, request, 100)
     return answer({"TableList": shown, **more})
+
+
+def _database(request: Request) -> str:
+    database = str(request.get("DatabaseName", ""))
+    if database not in glue._databases:
+        raise missing(f"Database {database} not found.")
+    return database
 
 
 def _stored(

@@ -31,19 +31,6 @@ NEEDED = ("s3:AbortMultipartUpload", "s3:PutObject", "s3:PutObjectAcl")
 _may_end = threading.Event()
 _may_end.set()
 
-_PARAMETERS = (
-    "TableArn",
-    "S3Bucket",
-    "S3Prefix",
-    "S3BucketOwner",
-    "S3SseAlgorithm",
-    "S3SseKmsKeyId",
-    "ExportFormat",
-    "ExportType",
-    "ExportTime",
-    "IncrementalExportSpecification",
-)
-
 
 def hold(held: bool) -> None:
     """Let no export end while `held`; a call with False lets them end."""
@@ -72,7 +59,7 @@ def _start(request: dict[str, Any]) -> dict[str, Any]:
     name = dynamodb._table_name_from_arn(request.get("TableArn"))
     if not name or name not in dynamodb._tables:
         raise ServiceError("TableNotFoundException", f"Table not found: {request.get('TableArn')}")
-    parameters = {part: request[part] for part in _PARAMETERS if request.get(part) is not None}
+    parameters = {part: value for part, value in request.items() if part != "ClientToken"}
     token = request.get("ClientToken")
     for export in dynamodb._exports.values() if token else ():
         if export.get("ClientToken") == token and time.time() - export["StartTime"] < TOKEN_SECONDS:
