@@ -123,6 +123,8 @@ def test_an_export_shows_the_table_as_it_was(
     ]["ExportArn"]
     items = {line["Item"]["id"]["S"]: line["Item"] for line in exported(client, bucket, finished(arn))}
     assert items == {"a": {"id": {"S": "a"}, "v": {"N": "1"}}, "gone": {"id": {"S": "gone"}}}
+    backups = dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+    assert backups["PointInTimeRecoveryDescription"]["EarliestRestorableDateTime"].timestamp() < moment
     with pytest.raises(ClientError, match="InvalidExportTimeException"):
         dynamodb.export_table_to_point_in_time(TableArn=table, S3Bucket=bucket, ExportTime=moment - 86400)
 

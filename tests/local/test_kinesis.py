@@ -110,13 +110,14 @@ def test_a_resharded_stream_keeps_its_records(client: Client, name: str) -> None
     kinesis.create_stream(StreamName=name, ShardCount=2)
     kinesis.put_records(StreamName=name, Records=entries(50))
     kinesis.update_shard_count(StreamName=name, TargetShardCount=4, ScalingType="UNIFORM_SCALING")
-    kinesis.put_records(StreamName=name, Records=entries(50))
+    later = kinesis.put_records(StreamName=name, Records=entries(50))["Records"]
     assert len(read_all(client, name)) == 100
     summary = kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
     assert summary["OpenShardCount"] == 4
     shards = kinesis.list_shards(StreamName=name)["Shards"]
     assert len(shards) == 6
     parents = {shard["ShardId"] for shard in shards if "ParentShardId" not in shard}
+    assert not parents & {answer["ShardId"] for answer in later}
     assert {shard["ParentShardId"] for shard in shards if "ParentShardId" in shard} == parents
 
 

@@ -61,13 +61,6 @@ def test_the_log_lists_every_correction(local_aws: LocalAws) -> None:
     assert "\nkinesis._put_record: " in local_aws.log.read_text()
 
 
-def test_reset_forgets_every_resource(tmp_path: Path) -> None:
-    with LocalAws(log=tmp_path / "server.log", state_dir=tmp_path / "state") as aws:
-        aws.call("POST", "/_dynalake/faults", {"service": "s3", "operation": "PutObject", "code": "SlowDown"})
-        aws.reset()
-        assert aws.call("GET", "/_dynalake/faults") == []
-
-
 def _runs(process: int) -> bool:
     try:
         os.kill(process, 0)

@@ -112,14 +112,6 @@ def validate_destination(original: Original, kind: str, config: dict[str, Any]) 
     return original(kind, config)
 
 
-@patch(firehose, "reset")
-def reset(original: Original) -> None:
-    """Forget buffered records too."""
-    with _lock:
-        _buffers.clear()
-    original()
-
-
 @replace(firehose, "ingest_from_kinesis_source")
 def ignore(stream_arn: str, records: Any) -> None:
     """Ignore records without a shard: the corrected Kinesis passes on its records with their shard."""

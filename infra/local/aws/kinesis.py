@@ -102,13 +102,12 @@ def shard_out(original: Original, shard_id: str, shard: dict[str, Any]) -> dict[
 
 @patch(kinesis, "_describe_stream_summary")
 def describe_stream_summary(original: Original, request: Request) -> Any:
-    """Count only open shards, and state the present limit of a record."""
+    """Count only open shards."""
     status, headers, body = original(request)
     if status == 200:
         answer = json.loads(body)
         stream = kinesis._resolve_stream(request)[1]
         answer["StreamDescriptionSummary"]["OpenShardCount"] = len(open_shards(stream))
-        answer["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] = MAX_RECORD_BYTES // 1024
         body = json.dumps(answer).encode()
     return status, headers, body
 

@@ -51,14 +51,6 @@ async def dispatch(
     return await original(method, path, headers, body, query, request_id)
 
 
-@patch(gateway, "_reset_all_state")
-def reset(original: Original) -> None:
-    """Forget faults and decisions too."""
-    faults.clear()
-    access.forget()
-    original()
-
-
 @patch(gateway, "app")
 async def application(original: Original, scope: Any, receive: Any, send: Any) -> None:
     """Answer `/_dynalake/` too."""

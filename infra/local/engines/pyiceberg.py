@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.table import Table
@@ -48,18 +47,4 @@ def metadata_location(catalog: GlueCatalog, name: str) -> str:
 
 def pyiceberg_rows(table: Table, where: str | BooleanExpression = _ALL) -> list[dict[str, Any]]:
     """Return the rows of a table's current snapshot that match the filter."""
-    arrow = table.scan(row_filter=where).to_arrow()
-    return [{field.name: _plain(row[field.name], field.type) for field in arrow.schema} for row in arrow.to_pylist()]
-
-
-def _plain(value: Any, of: pa.DataType) -> Any:
-    """Return the value with maps as dicts; Arrow returns them as pairs."""
-    if value is None:
-        return None
-    if pa.types.is_map(of):
-        return {key: _plain(field, of.item_type) for key, field in value}
-    if pa.types.is_struct(of):
-        return {of.field(i).name: _plain(value[of.field(i).name], of.field(i).type) for i in range(of.num_fields)}
-    if pa.types.is_list(of) or pa.types.is_large_list(of):
-        return [_plain(field, of.value_type) for field in value]
-    return value
+    return table.scan(row_filter=where).to_arrow().to_pylist(maps_as_pydicts="strict")

@@ -65,10 +65,6 @@ class LocalAws(ChildServer):
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def reset(self) -> None:
-        """Forget every resource, as if just started."""
-        self.call("POST", "/_ministack/reset")
-
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call an administrative endpoint of the server; return the decoded JSON answer."""
         data = json.dumps(body).encode() if body is not None else None
