@@ -18,7 +18,7 @@ export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo conformance up trino down quick test test-unit test-local test-real test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
+.PHONY: help demo conformance up trino down quick test test-all test-unit test-local test-real test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
         test-handoff bench environments check check-types check-templates check-code format wheel lock clean
 
 help:  ## List the targets
@@ -42,8 +42,11 @@ down: .venv/.run  ## Stop everything that `make up` and `make trino` started, an
 # The longest first. Each suite has its own local AWS, and its own Airflow if it needs one, and shows its output at its end.
 SUITES := test-airflow test-aws test-trino test-unit test-commands test-oldest test-dags test-local test-terraform
 
-test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed .local/trino/.installed  ## Run every test, three suites at a time (this keeps two cores busy)
+test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed .local/trino/.installed  ## Run every test and an eighth of each sweep, three suites at a time (this keeps two cores busy)
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
+
+test-all:  ## Run every test and the whole of each sweep, of which `make test` plays an eighth
+	@DYNALAKE_SWEEP=1/1 $(MAKE) --no-print-directory test
 
 quick: .venv/.dev  ## Check the code style and run the fast tests, often
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .

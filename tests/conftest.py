@@ -1,10 +1,11 @@
-"""Fixtures of all tests: local AWS, clients for it, and the rule for programs that a machine lacks."""
+"""Fixtures of all tests: local AWS and clients for it; the rule for programs that a machine lacks; shares of sweeps."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +16,7 @@ from dynalake.aws.clients import Clients
 from infra.local.run.process import LocalAws
 from infra.local.trino.jars import Installation, installed
 from infra.local.trino.java import MissingPartError
+from tests.support import sweep
 from tests.support.aws.connect import connect
 from tests.support.machine import REPOSITORY, lack
 
@@ -37,6 +39,37 @@ os.environ.update(
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
     }
 )
+
+
+def pytest_report_header() -> str:
+    return f"sweeps: {sweep.VARIABLE}={sweep.SHARE} plays this share again, `make test-all` all of them"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the session's share of each test whose cases are a sweep. One that is named alone is played."""
+    sweeps: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sweep"):
+            sweeps.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    played = {item for cases in sweeps.values() for item in sweep.played(cases)}
+    left = {item for cases in sweeps.values() for item in cases} - played
+    config.hook.pytest_deselected(items=[item for item in items if item in left])
+    items[:] = [item for item in items if item not in left]
+
+
+def pytest_runtest_setup() -> None:
+    sweep.point = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say how the point at which a sweep failed is played alone."""
+    report = yield
+    if report.failed and sweep.point is not None:
+        command = f"{sweep.VARIABLE}=@{sweep.point} {sys.executable} -m pytest '{item.nodeid}'"
+        report.sections.append(("This point alone", command))
+    return report
 
 
 @pytest.fixture(scope="session")

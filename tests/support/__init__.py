@@ -4,6 +4,7 @@
 |---|---|
 | `machine` | the repository's path; programs that a machine may lack |
 | `waiting` | waiting for an expected result |
+| `sweep` | the share of every sweep that a session plays |
 | `kills` | runs that are killed, or disturbed, before any of their calls |
 | `memory/aws` | S3 and Glue in memory, with a clock that only the test moves |
 | `memory/flat_lake` | a lake in memory with a few flat columns |

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from typing import Any, Protocol, TypeVar
 
 from botocore.exceptions import ReadTimeoutError
 
 from dynalake.errors import ConflictError, UnknownOutcomeError
 from tests.support.memory.receipts import Receipts
+from tests.support.sweep import played
 
 Act = Callable[[Receipts], Callable[[str, dict[str, Any]], Any]]
 """What happens before a call to a lake: it gets the call and its request."""
@@ -53,38 +53,41 @@ def meets_others(call: str) -> bool:
 
 
 @contextmanager
-def killed_before(lake: Lake, number: int) -> Iterator[list[str]]:
-    """Kill the block before its call with that number (from 1) that writes, and before any later call.
+def killed_before(lake: Lake, number: int | None) -> Iterator[list[str]]:
+    """Kill the block before its call with that number (from 0) that writes, and before any later call. None: never.
 
-    Yield the names of the calls that were refused: none where the block had fewer, and has ended by itself.
+    Yield the names of the calls that write, which ends with those that were refused.
     """
-    writes = 0
-    refused: list[str] = []
+    writes: list[str] = []
 
     def on_call(service: str, call: str, request: dict[str, Any]) -> None:
-        nonlocal writes
-        writes += is_write(call)
-        if writes >= number:
-            refused.append(f"{service}.{call}")
+        if is_write(call):
+            writes.append(f"{service}.{call}")
+        if number is not None and len(writes) > number:
             raise Killed
 
     lake.s3.on_call = lake.glue.on_call = on_call
     try:
-        yield refused
+        yield writes
     except Killed:
         pass
     finally:
         lake.s3.on_call = lake.glue.on_call = lambda *_: None
 
 
-def killed_anywhere(make: Callable[[], L], run: Callable[[L], Any], *, every: int = 1) -> Iterator[L]:
-    """Yield lakes whose run was killed: before its first call that writes, the next, … or every n-th of them."""
-    for number in count(1, every):
+def killed_anywhere(make: Callable[[], L], run: Callable[[L], Any], *, above: int, every: int = 1) -> Iterator[L]:
+    """Yield lakes whose run was killed: before its first call that writes, the next, … in the session's share of them.
+
+    `above`: a run has more calls than that. `every`: plays every n-th of the share, where a run is slow.
+    """
+    whole = make()
+    with killed_before(whole, None) as writes:
+        run(whole)
+    assert len(writes) > above
+    for number in played(range(len(writes)), every=every):
         lake = make()
-        with killed_before(lake, number) as refused:
+        with killed_before(lake, number):
             run(lake)
-        if not refused:
-            return
         yield lake
 
 
@@ -97,15 +100,22 @@ def calls_of(lake: Receipts, run: Callable[[Receipts], Any]) -> list[str]:
 
 
 def disturbed(
-    first: Receipts, run: Callable[[Receipts], Any], act: Act, chosen: Callable[[str], bool], *, every: int = 1
+    first: Receipts,
+    run: Callable[[Receipts], Any],
+    act: Act,
+    chosen: Callable[[str], bool],
+    *,
+    above: int,
+    every: int = 1,
 ) -> Iterator[tuple[Receipts, int, bool]]:
-    """Run on copies of a lake, with an event before one of the chosen calls each time, or every n-th of them.
+    """Run on copies of a lake, with an event before one of the chosen calls each time, in the session's share of them.
 
+    `above`: more calls than that are chosen. `every`: plays every n-th of the share, where a run is slow.
     Yield each copy, the call's number, and whether the run succeeded; once more after late calls have landed.
     """
-    numbers = [number for number, call in enumerate(calls_of(first, run), 1) if chosen(call)][::every]
-    assert numbers
-    for number in numbers:
+    numbers = [number for number, call in enumerate(calls_of(first, run), 1) if chosen(call)]
+    assert len(numbers) > above
+    for number in played(numbers, every=every):
         lake, succeeded = first.copy(), False
         with suppress(Killed, ConflictError, UnknownOutcomeError, ReadTimeoutError), lake.at_call(number, act(lake)):
             run(lake)

@@ -121,16 +121,15 @@ _LOOKS = ("describe_", "get_", "head_", "list_", "scan")
 class Kill:
     """Counts the calls of every wrapped client and raises at call number `at` (0: never).
 
-    `after` lets the call happen first: the answer is lost, its effect is not. `changing` are the numbers of the
-    calls that do not only read: a process killed between two of them leaves the same, whatever it read.
+    `after` lets the call happen first: the answer is lost, its effect is not. `changing` are the calls that do
+    not only read, number → name: a process killed between two of them leaves the same, whatever it read.
     """
 
     def __init__(self, at: int = 0, *, after: bool = False) -> None:
         self.at = at
         self.after = after
         self.calls = 0
-        self.changing: list[int] = []
-        self.last = ""
+        self.changing: dict[int, str] = {}
 
     def wrap(self, client: Any) -> Any:
         return _Wrapped(client, self)
@@ -138,10 +137,9 @@ class Kill:
     def call(self, name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
         if not name.startswith(_LOOKS):
-            self.changing.append(self.calls)
+            self.changing[self.calls] = name
         if self.calls != self.at:
             return function(*args, **kwargs)
-        self.last = name
         if self.after:
             with suppress(ClientError):
                 function(*args, **kwargs)

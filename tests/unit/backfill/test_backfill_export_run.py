@@ -30,6 +30,7 @@ from dynalake.errors import (
 )
 from dynalake.lake.catalog.table import Table
 from dynalake.options.backfill import BackfillOptions
+from tests.support.sweep import played
 from tests.unit.backfill.exports import FakeExports, md5
 from tests.unit.backfill.fakes import Kill, KilledError, receipts
 from tests.unit.backfill.flow import NOW, backfill_exported, export
@@ -95,18 +96,15 @@ def test_a_run_killed_at_every_step_and_retried_gives_the_same_lake(world: World
     counter = Kill()
     backfill_exported(world.clients(FakeExports(items, world.s3, files=2), counter), world.names, **options)
     expected = world.lake()
-    kinds = set()
-    for step in counter.changing:
+    assert {"export_table_to_point_in_time", "put_object", "delete_objects"} <= set(counter.changing.values())
+    for step, call in played([*counter.changing.items()]):
         world.wipe()
         table = FakeExports(items, world.s3, files=2)
-        kill = Kill(step, after=True)
-        with pytest.raises(KilledError):
-            backfill_exported(world.clients(table, kill), world.names, **options)
-        kinds.add(kill.last)
+        with pytest.raises(KilledError, match=call):
+            backfill_exported(world.clients(table, Kill(step, after=True)), world.names, **options)
         backfill_exported(world.clients(table), world.names, **options)
-        assert world.lake() == expected, f"killed after call {step}: {kill.last}"
-        assert len(table.exports) == 1, f"exported twice after a kill after call {step}: {kill.last}"
-    assert {"export_table_to_point_in_time", "put_object", "delete_objects"} <= kinds
+        assert world.lake() == expected, f"killed after call {step}: {call}"
+        assert len(table.exports) == 1, f"exported twice after a kill after call {step}: {call}"
 
 
 def test_repeating_a_run_changes_nothing(world: World) -> None:
@@ -360,7 +358,7 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
     # Cleared on another day, it finds its own objects there.
     commit_backfill(Table(world.clients(table), world.names), run="manual__1", now=lambda: NOW + timedelta(days=3))
     assert world.lake() == expected
-    for step in counter.changing:
+    for step in played([*counter.changing]):
         world.wipe()
         table = FakeExports(put_back, world.s3, files=1, lines=lines)
         with pytest.raises(KilledError):

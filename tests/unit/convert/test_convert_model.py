@@ -1,7 +1,7 @@
 """The protocol's rules for conversions under concurrent runs, kills, lost answers and commits of others.
 
-`DYNALAKE_MODEL_SEEDS=5000 pytest tests/unit/convert/test_convert_model.py` plays more seeds. Each rule is turned
-off once, to show that the others do not replace it.
+`DYNALAKE_MODEL_SEEDS=5000 DYNALAKE_SWEEP=1/1 pytest tests/unit/convert/test_convert_model.py`
+plays more seeds. Each rule is turned off once, to show that the others do not replace it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 from dynalake.convert import batch, commit, finish, once, row_day
 from dynalake.convert.batch import NewFolder
 from dynalake.lake.tables import grow
+from tests.support import sweep
 from tests.support.memory.steps import use_seed
 from tests.unit.convert.convert_world import World, play
 
@@ -37,7 +38,7 @@ def played(seed: int) -> World:
 
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_each_change_is_stored_once_and_none_is_lost(block: int) -> None:
-    for seed in range(block, SEEDS, BLOCKS):
+    for seed in sweep.played(range(block, SEEDS, BLOCKS)):
         assert played(seed).faults == {}, f"seed {seed}"
 
 

@@ -164,7 +164,7 @@ def kill_commit(*args: Any) -> None:
 def test_the_next_night_finishes_a_night_killed_anywhere() -> None:
     first = prepared()
     items, named = first.items(), first.named()
-    for lake, number, _ in disturbed(first, run, lambda lake: kill, is_change, every=2):
+    for lake, number, _ in disturbed(first, run, lambda lake: kill, is_change, above=10):
         assert lake.rows() == lake.committed, number
         assert named <= lake.named(), number
         done = run(lake)

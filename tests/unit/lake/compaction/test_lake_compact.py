@@ -290,7 +290,7 @@ def sweep(act: Act, chosen: Callable[[str], bool] = meets_others, named: bool = 
     """Compact with an event before one of the chosen calls; then compact again, undisturbed."""
     first = prepared()
     inputs = first.named() if named else set()
-    for lake, number, _ in disturbed(first, run, act, chosen):
+    for lake, number, _ in disturbed(first, run, act, chosen, above=0):
         check(lake, inputs, number)
         lake = lake.copy()
         run(lake)

@@ -14,6 +14,7 @@ from dynalake.lake.current.key_ranges import Sizes
 from dynalake.lake.current.view_entries import views_bound
 from tests.support.kills import killed_anywhere
 from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake, replay
+from tests.support.sweep import SHARE
 
 pytestmark = pytest.mark.slow
 
@@ -198,7 +199,7 @@ def test_readers_see_the_right_rows_after_a_kill_before_any_call() -> None:
     fold(before.table, START, sizes=ONE_ROW)
     before.append(*LOG[3:])
     half: set[tuple[int, int, int]] = set()
-    for lake in killed_anywhere(before.copy, lambda lake: fold(lake.table, START + DAY_MS, sizes=ONE_ROW)):
+    for lake in killed_anywhere(before.copy, lambda lake: fold(lake.table, START + DAY_MS, sizes=ONE_ROW), above=10):
         shown = views_bound(lake.table)
         assert shown is not None
         bounds = number(lake.table.changes(), BOUND), number(lake.table.items(), FOLDED_TO), shown
@@ -211,7 +212,7 @@ def test_readers_see_the_right_rows_after_a_kill_before_any_call() -> None:
         fold(lake.table, START + DAY_MS)
         assert lake.current() == replay([*LOG, late])
         assert lake.state() == {"a": "MODIFY 9", "b": "REMOVE 4", "c": "REMOVE 6"}
-    assert len(half) >= 3  # nothing yet, the marker, folded
+    assert len(half) >= 3 or not SHARE.whole  # nothing yet, the marker, folded
 
 
 def test_two_concurrent_folds(lake: StateLake) -> None:

@@ -16,6 +16,7 @@ from dynalake.lake.current.snapshot import Swapped, finish_snapshot, is_unfinish
 from dynalake.lake.files.folders import FolderManifest
 from tests.support.kills import killed_anywhere
 from tests.support.memory.state_lake import START, Event, StateLake
+from tests.support.sweep import SHARE
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +115,7 @@ def test_a_kill_before_any_call_is_repaired(finisher: str) -> None:
     folder = before.backfill(2, "b", "c", "d")
     third = before.backfill(3, "d")
     begun = 0
-    for lake in killed_anywhere(before.copy, lambda lake: swap(lake, 2, folder, sizes=ONE_ROW), every=2):
+    for lake in killed_anywhere(before.copy, lambda lake: swap(lake, 2, folder, sizes=ONE_ROW), above=10):
         begun += is_unfinished(lake.table.changes(), lake.table.items())
         assert set(lake.current()) <= {"a", "b", "c", "d"}
         assert {"b", "c"} <= set(lake.current())
@@ -136,7 +137,7 @@ def test_a_kill_before_any_call_is_repaired(finisher: str) -> None:
         else:
             assert (finisher, runs(lake)) == ("another run", (1, 1))
             assert lake.current() == {"a": "snapshot 1", "b": "MODIFY 2", "c": "snapshot 1"}
-    assert begun > 5
+    assert begun > 5 or not SHARE.whole
 
 
 @pytest.mark.parametrize("fault", ["lose", "drop"])

@@ -1,7 +1,7 @@
 """The rules of `{t}_state` under concurrent runs, kills, lost answers and other engines' OPTIMIZE.
 
-`DYNALAKE_MODEL_SEEDS=5000 pytest tests/unit/lake/current/test_lake_state_model.py` plays more seeds. Each rule is
-turned off once, to show that the others do not replace it.
+`DYNALAKE_MODEL_SEEDS=5000 DYNALAKE_SWEEP=1/1 pytest tests/unit/lake/current/test_lake_state_model.py`
+plays more seeds. Each rule is turned off once, to show that the others do not replace it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dynalake.lake.current.state_schema import mark_items
 from dynalake.lake.current.views import open_day
 from dynalake.names import TableNames
 from dynalake.record.change import OPERATION
+from tests.support import sweep
 from tests.support.memory.steps import use_seed
 from tests.unit.lake.current.state_world import StateWorld, play
 
@@ -45,7 +46,7 @@ def played(seed: int) -> StateWorld:
 
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_readers_see_the_winners_whatever_happens(block: int) -> None:
-    for seed in range(block, SEEDS, BLOCKS):
+    for seed in sweep.played(range(block, SEEDS, BLOCKS)):
         assert played(seed).faults == {}, f"seed {seed}"
 
 

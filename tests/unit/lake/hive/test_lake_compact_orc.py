@@ -163,7 +163,7 @@ def test_large_copies_have_parts(lake: Receipts) -> None:
 
 
 def test_killed_anywhere(lake: Receipts) -> None:
-    for killed, _, _ in disturbed(lake, run, lambda copy: kill, is_write):
+    for killed, _, _ in disturbed(lake, run, lambda copy: kill, is_write, above=0):
         check(killed)
         run(killed)
         check(killed)

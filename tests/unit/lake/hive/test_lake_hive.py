@@ -211,7 +211,7 @@ def test_a_new_field_of_a_struct_reaches_its_partitions(lake: Receipts) -> None:
 # -- faults and others -------------------------------------------------------------------------------------------------
 
 
-def sweep(act: Act, chosen: Callable[[str], bool] = meets_others, *, every: int = 3) -> None:
+def sweep(act: Act, chosen: Callable[[str], bool] = meets_others) -> None:
     """Project with an event before one of the chosen calls; then project again, undisturbed."""
     first = prepared()
     run(first)
@@ -222,7 +222,7 @@ def sweep(act: Act, chosen: Callable[[str], bool] = meets_others, *, every: int 
     # Up to here, the last comparison notices what happens.
     compared = max(i for i, c in enumerate(calls) if c == "glue.get_partitions")
     last_read = max(i for i, c in enumerate(calls[:compared], 1) if c == "glue.get_table")
-    for lake, number, succeeded in disturbed(first, run, act, chosen, every=every):
+    for lake, number, succeeded in disturbed(first, run, act, chosen, above=1):
         check_partitions(lake, number, exact=succeeded and number <= last_read)
         run(lake)
         check_partitions(lake, number)
@@ -233,7 +233,7 @@ def sweep(act: Act, chosen: Callable[[str], bool] = meets_others, *, every: int 
 
 
 def test_killed_anywhere() -> None:
-    sweep(lambda lake: kill, is_write, every=1)
+    sweep(lambda lake: kill, is_write)
 
 
 def test_conversions_between_any_two_calls() -> None:

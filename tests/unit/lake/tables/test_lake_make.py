@@ -99,13 +99,11 @@ def test_a_second_run_writes_nothing() -> None:
 
 
 def test_a_kill_before_any_call_is_repaired() -> None:
-    lakes = [*killed_anywhere(StateLake, make)]
-    for lake in lakes:
+    for lake in killed_anywhere(StateLake, make, above=10):
         lake.make()
         assert len(lake.glue.tables) == 5
         lake.append(Event("a", 1, START))
         assert lake.current() == {"a": "MODIFY 1"}
-    assert len(lakes) > 10
 
 
 @pytest.mark.parametrize("place", range(8))
@@ -189,11 +187,9 @@ def test_a_kill_while_a_lost_state_is_restored() -> None:
     before.append(Event("a", 9, START + 2), Event("d", 1, START + 3))
     before.s3.objects[before.names.metadata_note(before.names.state_table)] = kept
     lose(before, before.names.state_table)
-    lakes = [*killed_anywhere(before.copy, make)]
-    for lake in lakes:
+    for lake in killed_anywhere(before.copy, make, above=10):
         make(lake)
         assert lake.current() == {"a": "MODIFY 9", "d": "MODIFY 1"}
-    assert len(lakes) > 10
 
 
 def snapshot(lake: StateLake) -> None:
@@ -239,11 +235,9 @@ def test_a_kill_while_a_state_is_derived_again() -> None:
     before.append(*EVENTS[:4])
     fold(before.table, START + 4)
     forget(before)
-    lakes = [*killed_anywhere(before.copy, make)]
-    for lake in lakes:
+    for lake in killed_anywhere(before.copy, make, above=20):
         make(lake)
         assert lake.current() == {"a": "MODIFY 3", "s": "SNAPSHOT 0"}
-    assert len(lakes) > 20
 
 
 def test_a_state_is_never_created_again_after_history_was_dropped() -> None:
