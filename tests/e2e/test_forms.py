@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.sweep import played
 from tests.support.waiting import eventually
 
 DAGS = ("setup", "backfill", "convert", "compact", "certify", "watch", "redrive", "teardown")
@@ -140,32 +141,21 @@ def another(form: Form, name: str) -> Any:
 
 
 @pytest.mark.parametrize("dag", DAGS)
-def test_a_form_can_be_submitted_with_its_required_fields_only(
-    airflow: Any, page: Any, shot: Callable[[str], None], dag: str
-) -> None:
+def test_a_form_arrives_as_it_was_filled(airflow: Any, page: Any, shot: Callable[[str], None], dag: str) -> None:
+    """The session's share of its fields; the others are left as they are."""
     with airflow.client.paused(f"dynalake_{dag}"):
         form = Form(airflow, page, dag)
         shot(f"{dag}-form")
         assert form.required() == (["table"] if "table" in form.params else [])
-        for name in form.required():
-            form.fill(name, "RECEIPTS")
-        conf = form.submit()
-    expected = {name: param["value"] for name, param in form.params.items()}
-    assert conf == expected | dict.fromkeys(form.required(), "RECEIPTS")
-
-
-@pytest.mark.parametrize("dag", DAGS)
-def test_each_field_of_a_form_can_be_filled(airflow: Any, page: Any, dag: str) -> None:
-    with airflow.client.paused(f"dynalake_{dag}"):
-        form = Form(airflow, page, dag)
-        expected: dict[str, Any] = {}
-        for name in form.params:
+        expected = {name: param["value"] for name, param in form.params.items()}
+        filled = [*form.required(), *played([name for name in form.params if name not in form.required()])]
+        for name in filled:
             value = another(form, name)
             value = value[0] if form.kind(name) == "choice" and isinstance(value, list) else value
             form.fill(name, value)
             expected[name] = [*value, ""] if form.kind(name) == "array" else value
         conf = form.submit()
-    for name in [name for name in form.params if form.kind(name) == "date-time"]:
+    for name in [name for name in filled if form.kind(name) == "date-time"]:
         assert str(conf.pop(name)).startswith(expected.pop(name))
     assert {name: (conf.get(name), value) for name, value in expected.items() if conf.get(name) != value} == {}
     assert set(conf) == set(expected)
@@ -174,20 +164,23 @@ def test_each_field_of_a_form_can_be_filled(airflow: Any, page: Any, dag: str) -
 # These three have all kinds of fields. Their schemas, from one function, are compared in tests/airflow/test_dags.py.
 @pytest.mark.parametrize("dag", ["setup", "backfill", "redrive"])
 def test_each_field_that_is_emptied_again_can_be_left(airflow: Any, page: Any, dag: str) -> None:
-    """The form does not become unusable by a text that was typed and deleted."""
+    """The form does not become unusable by a text that was typed and deleted: the session's share of its fields."""
     with airflow.client.paused(f"dynalake_{dag}"):
         form = Form(airflow, page, dag)
-        emptied = [
+        expected = {name: param["value"] for name, param in form.params.items()}
+        may_be_emptied = [
             name
             for name in form.params
             if form.may_be_empty(name) and form.kind(name) in ("string", "integer", "array")
         ]
-        for name in emptied:
+        for name in played(may_be_emptied):
             form.empty(name)
+            expected[name] = None
         for name in form.required():
             form.fill(name, "RECEIPTS")
+            expected[name] = "RECEIPTS"
         conf = form.submit()
-    assert {name: conf[name] for name in emptied} == dict.fromkeys(emptied)
+    assert conf == expected
 
 
 @pytest.mark.parametrize(("dag", "name", "value"), [("setup", "shards", 9999), ("watch", "expiring_hours", 24)])
