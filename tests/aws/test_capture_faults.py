@@ -28,6 +28,7 @@ def table_of_outcomes() -> Iterator[None]:
         print(f"\n{show(_outcomes)}")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.happen.__name__)
 def test_every_change_is_in_the_lake_or_rejected(
