@@ -59,6 +59,7 @@ def handles(process: subprocess.Popen[str], stop: signal.Signals) -> bool:
     return caught is not None and bool(int(caught[1], 16) >> (stop - 1) & 1)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("moment", [0.0, 4.0, "✓ plan"])
 def test_ctrl_c_cleans_up(moment: float | str, marked: Marked) -> None:
     """While Python still imports, while Airflow starts, while a DAG runs; and pressed again by an impatient user."""
