@@ -80,9 +80,29 @@ CONNECTIONS = "aws_default,aws_secured,aws_stranger,aws_of_nobody"
 """Connections that the tests' runs may use."""
 
 
+ONCE = """
+import sys
+
+if "scheduler" in sys.argv:
+    import boto3
+    import pyarrow.compute
+    import pyarrow.parquet
+    import pyiceberg.catalog.glue
+    import airflow.providers.amazon.aws.hooks.base_aws
+    import dynalake.backfill.commit.commit
+    import dynalake.capture.table_stack
+    import dynalake.convert.finish
+    import dynalake.night.night
+    import dynalake.watch.gather
+"""
+"""The scheduler imports what its forks, the tasks, need. The tasks of `make demo` import it themselves."""
+
+
 @pytest.fixture(scope="session")
 def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     home = tmp_path_factory.mktemp("airflow")
+    (home / "config").mkdir()
+    (home / "config" / "airflow_local_settings.py").write_text(ONCE)
     # A scheduled conversion would change the lake between a test's comparisons.
     environment = {**local_aws.env(), "DYNALAKE_CONVERT_EVERY_MINUTES": "1440", "DYNALAKE_AWS_CONN_IDS": CONNECTIONS}
     with LocalAirflow(home, environment) as running:
