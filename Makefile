@@ -18,7 +18,7 @@ export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo conformance up trino down quick test test-all test-unit test-local test-real test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
+.PHONY: help demo conformance up trino down quick verify test test-all test-unit test-local test-real test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
         test-handoff bench environments check check-types check-templates check-code format wheel lock clean
 
 help:  ## List the targets
@@ -39,11 +39,17 @@ trino: .venv/.dev .local/trino/.installed  ## Start Trino on the local AWS of `m
 down: .venv/.run  ## Stop everything that `make up` and `make trino` started, and clean up
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up down
 
-# The longest first. Each suite has its own local AWS, and its own Airflow if it needs one, and shows its output at its end.
-SUITES := test-airflow test-aws test-trino test-unit test-commands test-oldest test-dags test-local test-terraform
+# The longest first; the last uses every core that is left. Each suite has its own local AWS, and its own Airflow if it needs
+# one, and shows its output at its end. What a suite needs is installed while others run.
+SUITES := test-airflow test-trino test-commands test-aws test-oldest test-dags test-local test-terraform test-unit
+CHECKS := check-types check-templates check-code
+AT_ONCE := --no-print-directory --jobs=4 --keep-going --output-sync=target
 
-test: .venv/.dev .venv-local/.installed .venv-oldest/.installed .venv-terraform/.installed .local/trino/.installed  ## Run every test and an eighth of each sweep, three suites at a time (this keeps two cores busy)
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(SUITES)
+test:  ## Run every test and an eighth of each sweep, four suites at a time (this keeps two cores busy)
+	@$(MAKE) $(AT_ONCE) $(SUITES)
+
+verify:  ## Run every check and every test, as before a change lands
+	@$(MAKE) $(AT_ONCE) $(wordlist 1,4,$(SUITES)) $(CHECKS) $(wordlist 5,99,$(SUITES))
 
 test-all:  ## Run every test and the whole of each sweep, of which `make test` plays an eighth
 	@DYNALAKE_SWEEP=1/1 $(MAKE) --no-print-directory test
@@ -56,13 +62,13 @@ test-unit: .venv/.dev  ## Run the tests that need no servers
 	@$(BIN)/python -m pytest tests/unit --numprocesses=auto
 
 test-local: .venv/.dev .venv-local/.installed  ## Test that local AWS does what AWS documents
-	@$(BIN)/python -m pytest tests/local
+	@$(BIN)/python -m pytest tests/local --numprocesses=2 --dist=loadfile
 
 test-real: .venv/.dev  ## Run the same tests on your AWS account, as far as possible
 	@DYNALAKE_PATIENCE=900 $(BIN)/python -m pytest tests/local --real
 
 test-aws: .venv/.dev .venv-local/.installed  ## Test the stages on local AWS: faults, grants, alarms, every value
-	@$(BIN)/python -m pytest tests/aws
+	@$(BIN)/python -m pytest tests/aws --numprocesses=2 --dist=loadfile
 
 test-airflow: .venv/.dev .venv-local/.installed  ## Test the DAGs and the pages, in a real Airflow and a browser
 	@$(BIN)/python -m pytest tests/e2e
@@ -90,22 +96,20 @@ bench: .venv/.dev .venv-local/.installed  ## Run benchmarks against the alternat
 
 environments: .venv/.dev $(foreach name,local oldest checkov terraform,.venv-$(name)/.installed) .local/trino/.installed  ## Install everything that checks and tests need
 
-CHECKS := check-types check-templates check-code
+check:  ## Check code, types and templates
+	@$(MAKE) $(AT_ONCE) $(CHECKS)
 
-check: .venv/.dev .venv-checkov/.installed .venv-terraform/.installed  ## Check code, types and templates
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(CHECKS)
-
-check-types:  ## Check the types
+check-types: .venv/.dev  ## Check the types
 	$(BIN)/mypy
 
-check-templates:  ## Check the templates, Terraform and the compose file
+check-templates: .venv/.dev .venv-checkov/.installed .venv-terraform/.installed  ## Check the templates, Terraform and the compose file
 	.venv-checkov/bin/checkov --directory infra/cloudformation --directory infra/terraform \
 	  --framework cloudformation terraform --quiet --compact --skip-download
 	$(BIN)/cfn-lint infra/cloudformation/*.yaml
 	TF_CLI_CONFIG_FILE=/dev/null .venv-terraform/bin/python tests/terraform/cli.py fmt -check -diff -recursive infra/terraform
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
 
-check-code:  ## Check the format, lint and import contracts
+check-code: .venv/.dev  ## Check the format, lint and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=plugins:lambda_src $(BIN)/lint-imports
