@@ -89,7 +89,7 @@ test-terraform: .venv/.dev .venv-local/.installed .venv-terraform/.installed  ##
 	@$(BIN)/python -m pytest tests/terraform
 
 test-handoff: .venv/.dev .venv-local/.installed  ## Test writers that never pause, from setup to Parquet, SEEDS=100 times by each METHOD; SEED=17 for one
-	@SEEDS='$(or $(SEEDS),100)' SEED='$(SEED)' METHOD='$(METHOD)' $(BIN)/python -m pytest tests/aws/test_handoff.py
+	@DYNALAKE_SWEEP=1/1 SEEDS='$(or $(SEEDS),100)' SEED='$(SEED)' METHOD='$(METHOD)' $(BIN)/python -m pytest tests/aws/test_handoff.py
 
 bench: .venv/.dev .venv-local/.installed  ## Run benchmarks against the alternatives; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)

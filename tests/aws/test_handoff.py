@@ -32,7 +32,7 @@ def _seeds(alone: str, wanted: str) -> range:
     return range(int(first), int(last) + 1) if dash else range(int(first))
 
 
-SEEDS = _seeds(os.environ.get("SEED") or "", os.environ.get("SEEDS") or "1")
+SEEDS = _seeds(os.environ.get("SEED") or "", os.environ.get("SEEDS") or "4")
 MOMENTS = 50
 """Number of moments at which the history is compared."""
 
@@ -52,6 +52,7 @@ def place(local_aws: LocalAws, client: Callable[[str], Any], clients: Clients) -
     local_aws.call("DELETE", "/_dynalake/faults")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_lake_equals_the_table_at_any_moment_and_has_every_change_once(
