@@ -72,6 +72,7 @@ def test_export_and_scan_each_skip_the_other(
     assert "| export |" in answer
 
 
+@pytest.mark.newest
 def test_the_snapshot_is_shown_on_glue(
     clients: Clients, names: TableNames, run: Any, monkeypatch: pytest.MonkeyPatch, logs: Callable[[], str]
 ) -> None:
