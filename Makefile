@@ -18,7 +18,7 @@ export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo conformance up trino down quick verify test test-all test-unit test-local test-real test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
+.PHONY: help demo conformance up trino down quick test test-all test-unit test-local test-real test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
         test-handoff bench environments check check-types check-templates check-code format wheel lock clean
 
 help:  ## List the targets
@@ -43,13 +43,11 @@ down: .venv/.run  ## Stop everything that `make up` and `make trino` started, an
 # one, and shows its output at its end. What a suite needs is installed while others run.
 SUITES := test-airflow test-trino test-commands test-aws test-oldest test-dags test-local test-terraform test-unit
 CHECKS := check-types check-templates check-code
-AT_ONCE := --no-print-directory --jobs=4 --keep-going --output-sync=target
+# Under `make --jobs=4 check test`, both take their turns from the same four.
+AT_ONCE = --no-print-directory $(if $(filter --jobserver%,$(MAKEFLAGS)),,--jobs=4) --keep-going --output-sync=target
 
 test:  ## Run every test and an eighth of each sweep, four suites at a time (this keeps two cores busy)
 	@$(MAKE) $(AT_ONCE) $(SUITES)
-
-verify:  ## Run every check and every test, as before a change lands
-	@$(MAKE) $(AT_ONCE) $(wordlist 1,4,$(SUITES)) $(CHECKS) $(wordlist 5,99,$(SUITES))
 
 test-all:  ## Run every test and the whole of each sweep, of which `make test` plays an eighth
 	@DYNALAKE_SWEEP=1/1 $(MAKE) --no-print-directory test
