@@ -24,7 +24,7 @@ from dynalake.options.where import OneTable, Where
         ({"max_read_capacity": -5}, "'max_read_capacity' is -5.*a whole number from 0\\."),
         ({"read_capacity_percent": 101, "dry_run": 1}, "'read_capacity_percent' is 101; 'dry_run' is 1"),
         ({"target_mb": 0}, "'target_mb' is 0"),
-        ({"segment": 4}, "there is no parameter 'segment'.*one of method, "),
+        ({"segment": 4}, r"there is no parameter 'segment'. Did you mean 'segments'.*one of method, "),
         ({"export_type": "half"}, "'export_type' is 'half'"),
         ({"export_type": "incremental", "method": "scan", "window_from": "2019-05-20"}, "'method' is 'scan', but"),
         ({"window_from": "2019-05-20"}, "'export_type' is 'full'.*export_type is one of full, incremental"),

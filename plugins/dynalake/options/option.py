@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
-from dynalake.errors import SettingsError
+from dynalake.errors import SettingsError, meant
 
 MAIN = ""
 """The part of a form that is open. A form needs an option in it: Airflow 3.1 shows no field if each has a section."""
@@ -70,7 +70,9 @@ class Options:
         """Return options from a form, a REST `conf` or stored JSON. One error names everything that is not allowed."""
         known = {f.name: f for f in cls.described()}
         given: dict[str, Any] = {name: _plain(known[name], value) for name, value in values.items() if name in known}
-        problems = [(name, f"there is no {cls.word} {name!r}") for name in values if name not in known]
+        problems = [
+            (name, f"there is no {cls.word} {name!r}{meant([name], known)}") for name in values if name not in known
+        ]
         for name, f in known.items():
             if is_required(f) and not given.get(name):
                 problems.append((name, f"{name!r} is missing"))
