@@ -20,25 +20,23 @@ from datetime import timedelta
 from airflow.sdk import DAG, chain
 
 from dynalake.operators import certify
-from dynalake.operators.parameters import form
-from dynalake.operators.schedules import certify_schedule
+from dynalake.operators.scheduled import of_lake
 from dynalake.operators.task import limits
+from dynalake.options.lakes import correct_entries
 from dynalake.options.runs import CertifyOptions
-from dynalake.options.where import Tables, Where
+from dynalake.options.where import Tables
 
-with DAG(
-    dag_id="dynalake_certify",
-    dag_display_name="dynalake · certify",
-    description="Compares every item of the tables with the lake",
-    doc_md=__doc__,
-    schedule=certify_schedule(),
-    catchup=False,
-    max_active_runs=1,
-    params=form(Tables, CertifyOptions, Where),
-    tags=["dynalake"],
-    dagrun_timeout=limits.CERTIFY_RUN,
-    default_args={"retries": 2, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},
-):
-    tables = certify.tables()
-    compared = certify.compare.expand(name=certify.read_each(tables))
-    chain(certify.settle.expand(name=compared), certify.report(tables))
+for lake in correct_entries():
+    with DAG(
+        **of_lake(lake, "certify", Tables, CertifyOptions),
+        description="Compares every item of the tables with the lake",
+        doc_md=__doc__,
+        schedule=lake.certify_schedule,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=limits.CERTIFY_RUN,
+        default_args={"retries": 2, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},
+    ):
+        tables = certify.tables()
+        compared = certify.compare.expand(name=certify.read_each(tables))
+        chain(certify.settle.expand(name=compared), certify.report(tables))

@@ -30,24 +30,22 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from dynalake.operators import compact
-from dynalake.operators.parameters import form
-from dynalake.operators.schedules import compact_schedule
+from dynalake.operators.scheduled import of_lake
 from dynalake.operators.task import limits
 from dynalake.options.engine import Engine
+from dynalake.options.lakes import correct_entries, name_dags
 from dynalake.options.runs import NightOptions
-from dynalake.options.where import Tables, Where
+from dynalake.options.where import Tables
 
-with DAG(
-    dag_id="dynalake_compact",
-    dag_display_name="dynalake · compact",
-    description="Compacts days, widens types, folds the state, and deletes what nothing needs",
-    doc_md=__doc__,
-    schedule=compact_schedule(),
-    catchup=False,
-    max_active_runs=1,
-    params=form(Tables, NightOptions, Engine, Where),
-    tags=["dynalake"],
-    dagrun_timeout=limits.COMPACT_RUN,
-    default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},
-):
-    compact.compact_each(compact.tables())
+for lake in correct_entries():
+    with DAG(
+        **of_lake(lake, "compact", Tables, NightOptions, Engine),
+        description="Compacts days, widens types, folds the state, and deletes what nothing needs",
+        doc_md=name_dags(__doc__, lake.environment),
+        schedule=lake.compact_schedule,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=limits.COMPACT_RUN,
+        default_args={"retries": 3, "retry_delay": timedelta(minutes=1), "execution_timeout": limits.TASK},
+    ):
+        compact.compact_each(compact.tables())

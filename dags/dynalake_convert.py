@@ -11,8 +11,8 @@
 4. **report** shows the result, and fails if a table could not be converted in full.
 
 Name days in "Convert these days again" to read all their raw objects again, for example after they were corrected by
-hand. The DAG runs every ten minutes, or as **DYNALAKE_CONVERT_EVERY_MINUTES** says; two runs at once would also be
-correct.
+hand. The DAG runs every ten minutes, or as the lake's **convert_every_minutes** in **DYNALAKE_LAKES** says; two runs at
+once would also be correct.
 """
 
 from __future__ import annotations
@@ -22,28 +22,26 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from dynalake.operators import convert_tables
-from dynalake.operators.parameters import form
-from dynalake.operators.schedules import convert_every
+from dynalake.operators.scheduled import of_lake
 from dynalake.operators.task import limits
 from dynalake.options.engine import Engine
+from dynalake.options.lakes import correct_entries
 from dynalake.options.runs import ConvertOptions
-from dynalake.options.where import Tables, Where
+from dynalake.options.where import Tables
 
-with DAG(
-    dag_id="dynalake_convert",
-    dag_display_name="dynalake · convert",
-    description="Converts new raw objects to rows of the tables of changes",
-    doc_md=__doc__,
-    schedule=convert_every(),
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=limits.CONVERT_RUN,
-    params=form(Tables, ConvertOptions, Engine, Where),
-    tags=["dynalake"],
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=20)},
-):
-    batches = convert_tables.plan()
-    work = convert_tables.gather(batches)
-    converted = convert_tables.convert_each(batches)
-    converted >> work
-    convert_tables.report(batches, work, convert_tables.commit.expand(work=work))
+for lake in correct_entries():
+    with DAG(
+        **of_lake(lake, "convert", Tables, ConvertOptions, Engine),
+        description="Converts new raw objects to rows of the tables of changes",
+        doc_md=__doc__,
+        schedule=timedelta(minutes=lake.convert_every_minutes),
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=limits.CONVERT_RUN,
+        default_args={"retries": 2, "retry_delay": timedelta(seconds=20)},
+    ):
+        batches = convert_tables.plan()
+        work = convert_tables.gather(batches)
+        converted = convert_tables.convert_each(batches)
+        converted >> work
+        convert_tables.report(batches, work, convert_tables.commit.expand(work=work))

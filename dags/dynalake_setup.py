@@ -80,7 +80,6 @@ with DAG(
             "table": "{{ params.table }}",
             "method": "{{ params.backfill }}",
             "environment": "{{ params.environment }}",
-            "aws_conn_id": "{{ params.aws_conn_id }}",
         },
         skip_when_already_exists=True,
     )

@@ -20,23 +20,22 @@ from datetime import timedelta
 from airflow.sdk import DAG, chain
 
 from dynalake.operators import watch
-from dynalake.operators.parameters import form
+from dynalake.operators.scheduled import of_lake
 from dynalake.operators.task import limits
+from dynalake.options.lakes import correct_entries
 from dynalake.options.runs import WatchOptions
-from dynalake.options.where import Tables, Where
+from dynalake.options.where import Tables
 
-with DAG(
-    dag_id="dynalake_watch",
-    dag_display_name="dynalake · watch",
-    description="Shows how fresh, how late and how correct the lake is",
-    doc_md=__doc__,
-    schedule="*/10 * * * *",
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=limits.WATCH_RUN,
-    params=form(Tables, WatchOptions, Where),
-    tags=["dynalake"],
-    default_args={"retries": 1, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.OVERVIEW},
-):
-    tables = watch.tables()
-    chain(watch.look.expand(name=tables), watch.report(tables))
+for lake in correct_entries():
+    with DAG(
+        **of_lake(lake, "watch", Tables, WatchOptions),
+        description="Shows how fresh, how late and how correct the lake is",
+        doc_md=__doc__,
+        schedule="*/10 * * * *",
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=limits.WATCH_RUN,
+        default_args={"retries": 1, "retry_delay": timedelta(seconds=20), "execution_timeout": limits.OVERVIEW},
+    ):
+        tables = watch.tables()
+        chain(watch.look.expand(name=tables), watch.report(tables))

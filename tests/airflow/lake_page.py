@@ -131,7 +131,8 @@ class Page:
             raise self.content
         from dynalake.ui.data import Content
 
-        return Content(environment, LAKE, self.content) if isinstance(self.content, Overview) else self.content
+        lake = replace(LAKE, environment=environment)
+        return Content(environment, lake, self.content) if isinstance(self.content, Overview) else self.content
 
     def read_status(self, environment: str, table: str) -> TableStatus | None:
         """Return the status with the parts that the overview leaves out."""
@@ -171,6 +172,7 @@ def page(running_page: Page, monkeypatch: pytest.MonkeyPatch) -> Page:
     monkeypatch.setattr("dynalake.ui.app.read_content", running_page.read)
     monkeypatch.setattr("dynalake.ui.app.read_status", running_page.read_status)
     monkeypatch.setattr("dynalake.ui.app.read_certificate", lambda environment, table: running_page.certificate)
+    monkeypatch.setenv("DYNALAKE_LAKES", '{"dev": {}, "staging": {}, "prod": {}}')
     running_page.environments, running_page.certificate = [], None
     running_page.content = overview(RECEIPTS=well(), STOPPED=stopped(), STALE=well(150))
     return running_page

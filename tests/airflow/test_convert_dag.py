@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -162,23 +161,3 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
     failed = Finished.from_dict({**finished.to_dict(), "failed": [1]})
     with pytest.raises(Exception, match="C could not be committed; Not converted: 1 batch of A"):
         convert_tables.report.function([], [*work, {"table": "C"}], [failed.to_dict(), two.to_dict()])
-
-
-@pytest.mark.parametrize(("text", "minutes"), [("10", 10), ("1", 1), ("1440", 1440)])
-def test_the_environment_sets_the_schedule(text: str, minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dynalake.operators.schedules import EVERY, convert_every
-
-    assert convert_every() == timedelta(minutes=10)
-    monkeypatch.setenv(EVERY, "")
-    assert convert_every() == timedelta(minutes=10), "docker-compose passes on an unset variable as empty"
-    monkeypatch.setenv(EVERY, text)
-    assert convert_every() == timedelta(minutes=minutes)
-
-
-@pytest.mark.parametrize("text", ["0", "-5", "1441", "ten", "٣", "5.5"])
-def test_an_invalid_number_of_minutes_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dynalake.operators.schedules import EVERY, convert_every
-
-    monkeypatch.setenv(EVERY, text)
-    with pytest.raises(SettingsError, match="from 1 to 1440"):
-        convert_every()

@@ -23,7 +23,7 @@ HEAVY = ("pyarrow", "pandas", "numpy", "boto3", "botocore", "awswrangler")
 
 def test_no_import_errors(bag: Any) -> None:
     assert bag.import_errors == {}
-    assert set(bag.dags) == {file.stem for file in FILES}, "one DAG per file, named like the file"
+    assert set(bag.dags) == {file.stem for file in FILES} - {"dynalake_lakes"}, "one DAG per file, named like the file"
 
 
 def test_dag_files_stay_thin() -> None:
@@ -164,9 +164,9 @@ def test_the_name_of_a_table_stays_text_even_if_it_looks_like_a_number(bag: Any)
     """Setup passes it to the backfill in a template, and native templates turn text like a number into a number."""
     start = bag.dags["dynalake_setup"].task_dict["start_backfill"]
     for name in ("20240101", "1e5", "None", "RECEIPTS"):
-        run_conf = {"table": name, "backfill": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
+        run_conf = {"table": name, "backfill": "auto", "environment": "dev"}
         rendered = start.render_template(start.conf, {"params": run_conf})
-        assert rendered == {"table": name, "method": "auto", "environment": "dev", "aws_conn_id": "aws_default"}
+        assert rendered == {"table": name, "method": "auto", "environment": "dev"}
 
 
 def test_templates_are_rendered_in_the_sandbox(bag: Any) -> None:
@@ -178,19 +178,6 @@ def test_templates_are_rendered_in_the_sandbox(bag: Any) -> None:
 
     for dag in bag.dags.values():
         assert isinstance(dag.get_template_env(), SandboxedEnvironment), dag.dag_id
-
-
-def test_a_run_may_use_only_the_connections_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the form of every DAG and by the REST API, since Airflow checks `conf` against the form."""
-    monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_prod, aws_staging")
-    for dag in load_bag().dags.values():
-        parameter = dag.params.get_param("aws_conn_id")
-        assert (parameter.value, parameter.schema["enum"]) == ("aws_prod", ["aws_prod", "aws_staging"]), dag.dag_id
-        with pytest.raises(Exception, match="aws_admin"):
-            parameter.resolve("aws_admin")
-    monkeypatch.delenv("DYNALAKE_AWS_CONN_IDS")
-    for dag in load_bag().dags.values():
-        assert dag.params.get_param("aws_conn_id").schema["enum"] == ["aws_default"], dag.dag_id
 
 
 def test_each_hand_off_has_its_own_backfill(bag: Any) -> None:
@@ -280,3 +267,50 @@ def test_a_table_that_hangs_leaves_time_for_the_others(bag: Any, dag: str, hangs
     tasks = bag.dags[dag].task_dict
     rest = sum((limit_of(tasks[name]) for name in others), timedelta(0))
     assert tries_of(tasks[hangs]) + rest < bag.dags[dag].dagrun_timeout
+
+
+def two_lakes(monkeypatch: pytest.MonkeyPatch, **staging: Any) -> Any:
+    """Return the DAGs of an Airflow with the lakes `prod` and `staging`."""
+    prod = {"convert_every_minutes": 5, "compact_schedule": "30 1 * * *"}
+    monkeypatch.setenv("DYNALAKE_LAKES", json.dumps({"prod": prod, "staging": staging}))
+    return load_bag()
+
+
+def test_each_lake_has_its_own_scheduled_dags(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = two_lakes(monkeypatch, certify_schedule="0 6 1 * *")
+    assert loaded.import_errors == {}
+    scheduled = {
+        dag.dag_id: str(getattr(dag.schedule, "cron", dag.schedule)) for dag in loaded.dags.values() if dag.schedule
+    }
+    assert scheduled == {
+        "dynalake_convert": "0:05:00",
+        "dynalake_convert_staging": "0:10:00",
+        "dynalake_compact": "30 1 * * *",
+        "dynalake_compact_staging": "0 2 * * *",
+        "dynalake_watch": "*/10 * * * *",
+        "dynalake_watch_staging": "*/10 * * * *",
+        "dynalake_certify": "0 6 * * 0",
+        "dynalake_certify_staging": "0 6 1 * *",
+    }
+    assert len(loaded.dags) == len(scheduled) + 4
+    for dag in loaded.dags.values():
+        environment, own = dag.params.get_param("environment"), dag.dag_id.endswith("_staging")
+        offered = ["prod", "staging"] if dag.schedule is None else ["staging" if own else "prod"]
+        assert (environment.value, environment.schema["enum"]) == (offered[0], offered), dag.dag_id
+        with pytest.raises(Exception, match=r"(?s)'dev' is not one of.*DYNALAKE_LAKES"):
+            environment.resolve("dev")
+        assert dag.tags == ({"dynalake"} if dag.schedule is None else {"dynalake", offered[0]}), dag.dag_id
+    staging = loaded.dags["dynalake_compact_staging"]
+    assert "--dag-id dynalake_compact_staging" in staging.doc_md
+    assert staging.dag_display_name == "dynalake · compact · staging"
+    assert {*staging.task_dict} == {*loaded.dags["dynalake_compact"].task_dict}
+
+
+def test_a_wrong_entry_stops_no_other_lake(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = two_lakes(monkeypatch, conection="aws_staging")
+    assert {dag for dag in loaded.dags if not dag.startswith("dynalake_") or dag.endswith("_staging")} == set()
+    assert len(loaded.dags) == 8
+    ((file, error),) = loaded.import_errors.items()
+    assert Path(file).name == "dynalake_lakes.py"
+    assert "'staging' of DYNALAKE_LAKES" in error
+    assert "Did you mean 'connection'?" in error

@@ -52,18 +52,18 @@ def test_a_lake_that_a_run_names_must_exist(run: Run, dag: str) -> None:
     first, needed, action, *_ = paragraphs(dag)
     assert "There is no lake 'prdo' in account" in first
     assert first.startswith("ORDERS: FAILED in " if dag in ONE_TABLE else "FAILED in ")
-    assert needed.startswith("Needed: the environment of a lake that is set up")
-    assert action.startswith("What to do: run dynalake_setup for a table first, or check the environment")
+    assert needed == "Needed: a lake that is set up there."
+    assert action.startswith("What to do: run dynalake_setup for a table first, or check the lake's connection")
 
 
 @pytest.mark.newest
 @pytest.mark.parametrize("dag", SEVERAL)
 def test_a_scheduled_run_before_the_first_setup_succeeds(run: Run, dag: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DYNALAKE_ENVIRONMENT", "nowhere")
+    monkeypatch.setenv("DYNALAKE_LAKES", '{"nowhere": {}}')
     assert run(dag)["run"] == "success"
     first, *others, page = paragraphs(dag)
     assert first == "Nothing to do: there is no lake 'nowhere'"
-    assert "set DYNALAKE_ENVIRONMENT" in others[0]
+    assert "correct DYNALAKE_LAKES" in others[0]
     assert page == "[Page of the lake](https://airflow.example/dynalake/?environment=nowhere)"
 
 

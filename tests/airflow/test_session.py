@@ -19,7 +19,7 @@ from dynalake.capture.proof.hand_off import HandOff
 from dynalake.errors import NotReadyError, SettingsError
 from dynalake.operators.task import session
 from dynalake.operators.task.session import guarded
-from dynalake.options.where import allowed_connections
+from dynalake.options.lakes import LakeEntry
 from infra.local.run.process import LocalAws
 
 try:
@@ -40,7 +40,8 @@ def running(try_number: int, pushed: dict[str, Any]) -> Any:
 
 @pytest.fixture(autouse=True)
 def run_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "parameters", lambda: {"aws_conn_id": "aws_of_prod"})
+    monkeypatch.setenv("DYNALAKE_LAKES", '{"prod": {"connection": "aws_of_prod"}}')
+    monkeypatch.setattr(session, "parameters", lambda: {"environment": "prod"})
     monkeypatch.setattr(session, "get_current_context", lambda: {"ti": running(2, {})})
 
 
@@ -141,8 +142,7 @@ def test_one_session_makes_all_clients(local_aws: LocalAws, monkeypatch: pytest.
     monkeypatch.setenv("AIRFLOW_CONN_AWS_OF_A_ROLE", json.dumps({"conn_type": "aws", "extra": extra}))
     for name, value in local_aws.env().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_default,aws_of_a_role")
-    clients = session.clients_of("aws_of_a_role")
+    clients = session.clients_of(LakeEntry(connection="aws_of_a_role"))
     urls = [
         clients.sts.generate_presigned_url("get_caller_identity"),
         clients.ssm.generate_presigned_url("get_parameter", {"Name": "x"}),
@@ -154,40 +154,8 @@ def test_one_session_makes_all_clients(local_aws: LocalAws, monkeypatch: pytest.
     assert clients.glue.meta.endpoint_url == "http://127.0.0.1:1"
     settings: Any = clients.ssm.meta.config
     assert (settings.max_pool_connections, settings.retries["mode"]) == (3, "adaptive")
-
-
-@pytest.mark.parametrize(
-    ("default", "listed", "allowed"),
-    [
-        ("", "", ("aws_default",)),
-        ("aws_prod", "", ("aws_prod",)),
-        ("", "aws_prod, aws_staging", ("aws_prod", "aws_staging")),
-        ("aws_staging", "aws_prod,aws_staging,,", ("aws_staging", "aws_prod")),
-    ],
-)
-def test_runs_use_the_connections_that_the_environment_names(
-    default: str, listed: str, allowed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Checked again when the session is made, since the form is only what the DAG processor knew."""
-    monkeypatch.setenv("DYNALAKE_AWS_CONN_ID", default)
-    monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", listed)
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_ADMIN", json.dumps({"conn_type": "aws"}))
-    assert allowed_connections() == allowed
-    with pytest.raises(SettingsError, match=r"asks for the AWS connection 'aws_admin'.*DYNALAKE_AWS_CONN_IDS") as error:
-        session.clients_of("aws_admin")
-    assert error.value.allowed == " or ".join(allowed)
-    for name in allowed:
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps({"conn_type": "aws"}))
-        session.clients_of(name)
-
-
-def test_a_default_that_is_not_listed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DYNALAKE_AWS_CONN_ID", "aws_old")
-    monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_prod")
-    with pytest.raises(
-        SettingsError, match="DYNALAKE_AWS_CONN_ID is 'aws_old', and DYNALAKE_AWS_CONN_IDS is 'aws_prod'"
-    ):
-        allowed_connections()
+    elsewhere = session.clients_of(LakeEntry(connection="aws_of_a_role", region="eu-central-1"))
+    assert elsewhere.ssm.meta.region_name == "eu-central-1", "a lake's region takes precedence over the connection's"
 
 
 def test_the_note_of_the_run_says_that_the_lake_is_missing(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,24 +165,38 @@ def test_the_note_of_the_run_says_that_the_lake_is_missing(clients: Clients, mon
     monkeypatch.setattr(session, "get_current_context", lambda: {"ti": running(1, pushed)})
     assert session.table_list(clients) == []
     assert pushed["outcome"]["text"] == "Nothing to do: there is no lake 'nowhere'"
-    assert r"set DYNALAKE_ENVIRONMENT" in pushed["note"]
+    assert "correct DYNALAKE_LAKES" in pushed["note"]
+
+
+def test_what_a_run_says_names_the_dags_of_its_lake(monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed: dict[str, Any] = {}
+    monkeypatch.setenv("DYNALAKE_LAKES", '{"prod": {}, "staging": {}}')
+    context = {"ti": running(1, pushed), "params": {"environment": "staging"}}
+    monkeypatch.setattr(session, "get_current_context", lambda: context)
+    session.conclude("run dynalake_backfill")
+    session.tell("unpause dynalake_convert", markdown=True)
+    with pytest.raises(AirflowException, match=r"needs it. What to do: run dynalake_watch_staging\.$"):
+        guarded(Mock(side_effect=SettingsError("dynalake_compact needs it", action="run dynalake_watch")))()
+    assert pushed == {
+        "outcome": {"text": "run dynalake_backfill (environment staging)", "links": []},
+        "note": "unpause dynalake_convert_staging",
+        "error": {
+            "received": "dynalake_compact_staging needs it",
+            "allowed": "",
+            "action": "run dynalake_watch_staging",
+        },
+    }
 
 
 def test_a_table_that_was_set_up_again_may_miss_changes() -> None:
     from dynalake.operators.setup import not_read
 
     second = HandOff("T", "two", datetime(2019, 5, 27, 8, 30, tzinfo=UTC))
-    assert not_read(second) == ""
-    note = not_read(replace(second, lost_since=datetime(2019, 5, 25, 7, 9, 42, tzinfo=UTC)))
+    assert not_read(second, "prod") == ""
+    note = not_read(replace(second, lost_since=datetime(2019, 5, 25, 7, 9, 42, tzinfo=UTC)), "prod")
+    assert '{"table": "T", "environment": "prod", "export_type": "incremental"' in note
     assert "read its stream until 2019-05-25 07:09 UTC" in note
     assert '"window_from": "2019-05-25T07:09:42Z", "window_to": "2019-05-27T08:45:00Z"' in note
-
-
-def test_setup_reports_a_table_that_scheduled_runs_leave_out() -> None:
-    from dynalake.operators.setup import not_scheduled
-
-    assert not_scheduled("prod", "prod") == ""
-    assert "Set DYNALAKE_ENVIRONMENT=prod" in not_scheduled("prod", "dev")
 
 
 def test_a_key_that_is_not_a_parameter_of_the_dag_is_refused() -> None:

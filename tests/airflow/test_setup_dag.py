@@ -29,7 +29,8 @@ def started() -> dict[str, dict[str, Any]]:
 def test_a_pattern_starts_a_run_for_each_table(clients: Clients, run: Run, logs: Callable[[], str]) -> None:
     for name in ("MANY-a", "MANY-b.c"):
         make_table(clients, name)
-    states = run("dynalake_setup", table="MANY-*", environment="manydag", columns=COLUMNS, dry_run=True)
+    # The lake of the stored DAGs, against which Airflow checks the `conf` of a started run.
+    states = run("dynalake_setup", table="MANY-*", environment="dev", columns=COLUMNS, dry_run=True)
     assert states.pop("run") == "success"
     assert states.pop("choose_tables") == "success"
     assert [states.pop(f"set_up_each[{n}]") for n in range(2)] == ["success"] * 2
@@ -38,7 +39,7 @@ def test_a_pattern_starts_a_run_for_each_table(clients: Clients, run: Run, logs:
     assert set(runs) == {"MANY-a", "MANY-b.c"}
     for table, conf in runs.items():
         assert conf["run_id"].endswith(f"__{table}")
-        assert (conf["environment"], conf["columns"], conf["dry_run"]) == ("manydag", COLUMNS, True)
+        assert (conf["environment"], conf["columns"], conf["dry_run"]) == ("dev", COLUMNS, True)
         assert conf["bucket"] is None
     assert "MANY-*: 2 tables, each set up by its own run" in logs()
     assert "MANY-a, MANY-b.c" in logs()

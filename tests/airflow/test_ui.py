@@ -19,6 +19,7 @@ import pytest
 from dynalake.certify.certificate import Certificate, Difference
 from dynalake.days import milliseconds
 from dynalake.errors import SettingsError
+from dynalake.options.lakes import LakeEntry
 from dynalake.ui import data
 from dynalake.ui.data import read_certificate, unchecked
 from dynalake.watch.status import LARGEST_BYTES, Overview, load_overview
@@ -208,12 +209,65 @@ def test_links_stay_in_the_lake(page: Page) -> None:
 
 
 def test_the_page_offers_other_lakes(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DYNALAKE_LAKES")
     assert "<nav" not in page.get().text
-    monkeypatch.setenv("DYNALAKE_ENVIRONMENTS", "staging, dev")
+    monkeypatch.setenv("DYNALAKE_LAKES", '{"dev": {}, "staging": {}}')
     assert 'href="./?environment=staging">staging</a>' in page.get().text
     text = page.get("/?environment=staging").text
     assert 'href="./">dev</a>' in text
     assert ">staging</a>" not in text
+    page.content = SettingsError("broken")
+    assert 'href="./?environment=staging">staging</a>' in page.get().text, "a broken lake hides no other"
+
+
+def test_each_lake_is_for_those_who_may_see_its_watch(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_authorized_dag(*, details: Any, **_: Any) -> bool:
+        return str(details.id) != "dynalake_watch_prod"
+
+    monkeypatch.setattr(
+        "dynalake.ui.app.get_auth_manager", lambda: SimpleNamespace(is_authorized_dag=is_authorized_dag)
+    )
+    answer = page.get("/?environment=prod")
+    assert answer.status_code == 403
+    assert "You may not see the DAG dynalake_watch_prod" in answer.text
+    text = page.get().text
+    assert ">staging</a>" in text
+    assert ">prod</a>" not in text
+    assert page.environments == ["dev"]
+
+
+def test_a_lake_s_page_leads_to_its_own_dags(page: Page) -> None:
+    text = page.get("/tables/STOPPED?environment=prod", "starter").text
+    dags = re.findall(r'data-dag="([^"]*)"', text)
+    assert dags == [
+        "dynalake_watch_prod",
+        "dynalake_convert_prod",
+        "dynalake_compact_prod",
+        "dynalake_compact_prod",
+        "dynalake_redrive",
+        "dynalake_certify_prod",
+        "dynalake_backfill",
+    ]
+    assert "dynalake_convert_prod brings it into SQL" in text
+    page.content = overview(LATE=replace(well(), lake=replace(well().lake, unconverted_since=1)))
+    assert "unpause dynalake_convert_prod, or check its last run" in page.get("/?environment=prod").text
+    assert "unpause dynalake_convert, or check its last run" in page.get().text
+
+
+def test_lakes_that_cannot_be_read_are_explained(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynalake.ui.app.read_content", data.read_content)
+    monkeypatch.setenv("DYNALAKE_LAKES", '{"dev": {"tag": "x"}, "staging": {}}')
+    text = html.unescape(page.get().text)
+    assert "The lake 'dev' of DYNALAKE_LAKES: Settings that are not allowed: 'tag' is 'x', not key=value" in text
+    assert ">staging</a>" in text
+    answer = page.get("/?environment=other")
+    assert answer.status_code == 400
+    assert "'other' is not one of this Airflow's lakes" in html.unescape(answer.text)
+    monkeypatch.setenv("DYNALAKE_LAKES", "dev")
+    for path in ("/", "/?environment=dev"):
+        answer = page.get(path)
+        assert answer.status_code == 500
+        assert "DYNALAKE_LAKES is not valid JSON" in answer.text
 
 
 def test_no_value_is_rendered_as_html(page: Page) -> None:
@@ -328,21 +382,32 @@ def test_the_page_reports_an_overview_that_no_watch_wrote(
     assert "script-src 'sha256-" in response.headers["Content-Security-Policy"]
 
 
-def test_invalid_environments_open_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_lake_has_its_own_session_and_no_other_name_opens_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from dynalake.ui import data
 
-    connections: list[str] = []
+    opened: list[LakeEntry] = []
 
-    def clients_of(connection: str) -> object:
-        connections.append(connection)
+    def clients_of(entry: LakeEntry) -> object:
+        opened.append(entry)
         return object()
 
     monkeypatch.setattr(data, "clients_of", clients_of)
     monkeypatch.setattr(data, "find_lake", lambda clients, environment: None)
-    data._made.clear()
-    assert [data.read_content(f"x{n}").lake for n in range(100)] == [None] * 100
-    assert connections == ["aws_default"]
-    data._made.clear()
+    monkeypatch.setenv("DYNALAKE_LAKES", '{"one": {"region": "eu-west-1"}, "two": {"connection": "aws_two"}}')
+    caches: Any = (data._make, data._place, data.read_content)
+    try:
+        for _ in range(3):
+            for environment in ("one", "two"):
+                assert data.read_content(environment).lake is None
+                data._place.cache.clear()
+                data.read_content.cache.clear()
+        for n in range(100):
+            with pytest.raises(SettingsError, match=f"'x{n}' is not one of this Airflow's lakes"):
+                data.read_content(f"x{n}")
+    finally:
+        for cached in caches:
+            cached.cache.clear()
+    assert opened == [LakeEntry("one", region="eu-west-1"), LakeEntry("two", "aws_two")]
 
 
 @dataclass
@@ -372,6 +437,7 @@ def test_the_team_of_the_dag_is_checked(page: Page, shape: str, monkeypatch: pyt
     monkeypatch.setattr("airflow.models.dag.DagModel.get_team_name", lambda dag: f"A of {dag}")
     if shape == "teamless":
         monkeypatch.setattr("dynalake.ui.runs.DagDetails", Teamless)
+        monkeypatch.delenv("DYNALAKE_LAKES")
         assert page.get().status_code == 200
         assert checked == [Teamless("dynalake_watch")]
     else:

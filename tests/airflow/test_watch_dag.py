@@ -11,6 +11,7 @@ import pytest
 
 from dynalake.aws.clients import Clients
 from dynalake.capture.lake.registry import find_topic
+from dynalake.errors import SettingsError
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.tables.make import make_tables
 from dynalake.names import Lake
@@ -122,7 +123,8 @@ def test_each_table_has_a_task_that_fails_if_it_needs_attention(
     objects = clients.s3.list_objects_v2(Bucket=well.names.lake.bucket, Prefix=well.names.raw_prefix)["Contents"]
     assert status.readings.lake.unconverted == len(objects), "the canaries' objects, and the change's"
     assert "duckdb" in status.readings.lake.queries
-    assert read_content("nowhere").lake is None
+    with pytest.raises(SettingsError, match="'nowhere' is not one of this Airflow's lakes"):
+        read_content("nowhere")
 
     ((subject, message),) = received()
     assert subject == "dynalake watchdag: DAG-STOPPED is stopped"

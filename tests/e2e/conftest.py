@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from tests.support.aws.lake import register
 from tests.support.machine import REPOSITORY, need
 from tests.support.waiting import PATIENCE, eventually
 
-DAGS = {f"dynalake_{name}" for name in ("setup", "backfill", "convert", "compact", "redrive", "teardown")}
+DAGS = {
+    *(f"dynalake_{name}" for name in ("setup", "backfill", "convert", "compact", "redrive", "teardown")),
+    *("dynalake_compact_history", "dynalake_convert_iam-air", "dynalake_compact_iam-air"),
+}
 ENDED = {"success", "failed"}
 SHOTS = REPOSITORY / ".local" / "screenshots"
 
@@ -76,8 +81,17 @@ def _states(client: AirflowClient, dag: str) -> set[str]:
     return {run["state"] for run in client.runs(dag)}
 
 
-CONNECTIONS = "aws_default,aws_secured,aws_stranger,aws_of_nobody"
-"""Connections that the tests' runs may use."""
+# A scheduled conversion would change the lake between a test's comparisons.
+RARELY = {"convert_every_minutes": 1440}
+LAKES = {
+    "dev": RARELY,
+    "history": RARELY,
+    "iam-air": {**RARELY, "connection": "aws_secured"},
+    "stranger": {"connection": "aws_stranger"},
+    "nobody": {"connection": "aws_of_nobody"},
+}
+"""The lakes of this Airflow: the tests' names, and connections that may do nothing or do not exist."""
+CONVERTS = ("dynalake_convert", "dynalake_convert_iam-air")
 
 
 ONCE = """
@@ -103,15 +117,15 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
     home = tmp_path_factory.mktemp("airflow")
     (home / "config").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text(ONCE)
-    # A scheduled conversion would change the lake between a test's comparisons.
-    environment = {**local_aws.env(), "DYNALAKE_CONVERT_EVERY_MINUTES": "1440", "DYNALAKE_AWS_CONN_IDS": CONNECTIONS}
+    environment = {**local_aws.env(), "DYNALAKE_LAKES": json.dumps(LAKES)}
     with LocalAirflow(home, environment) as running:
         for _ in running.wait_ready(DAGS):
             pass
         for dag in DAGS:
             running.client.unpause(dag)
         # Airflow starts one run at once. It finds nothing yet, so it disturbs no test.
-        eventually(lambda: _states(running.client, "dynalake_convert"), lambda states: states and states <= ENDED)
+        for dag in CONVERTS:
+            eventually(partial(_states, running.client, dag), lambda states: states and states <= ENDED)
 
         @contextmanager
         def stopped() -> Iterator[None]:

@@ -28,6 +28,7 @@ from tests.support.waiting import PATIENCE, eventually
 EXPORTED = "EXPORTED"
 ITEMS = 40
 HISTORY = "history"
+COMPACT = f"dynalake_compact_{HISTORY}"
 DAYS = ["20240101", "20240102", "20240103"]
 
 
@@ -131,7 +132,7 @@ def backfill(airflow: Any, names: TableNames) -> subprocess.CompletedProcess[str
     conf = json.dumps({"environment": HISTORY, "tables": [names.table]})
     dates = ["--from-date", "2024-01-02", "--to-date", "2024-01-03T12:00:00", "--reprocess-behavior", "completed"]
     return subprocess.run(
-        ["airflow", "backfill", "create", "--dag-id", "dynalake_compact", *dates, "--dag-run-conf", conf],
+        ["airflow", "backfill", "create", "--dag-id", COMPACT, *dates, "--dag-run-conf", conf],
         env=dict(airflow.environment),
         check=False,
         capture_output=True,
@@ -171,7 +172,7 @@ def test_a_backfill_of_airflow_compacts_history(airflow: Any, clients: Clients, 
     folders = {file.partition: file.folder for file in table.changes().files()}
     assert sorted(partitions) == sorted(folders) == DAYS
     assert all(f"/v={folders[day]}" in partitions[day].location for day in DAYS)
-    tasks = [task for run in runs for task in airflow.client.tasks("dynalake_compact", run)]
+    tasks = [task for run in runs for task in airflow.client.tasks(COMPACT, run)]
     assert {task["rendered_map_index"] for task in tasks if task["task_id"] == "compact"} == {"HISTORY"}
 
 
@@ -179,7 +180,7 @@ def wait_for_backfill(airflow: Any, count: int) -> list[str]:
     """Return the backfill's runs as soon as all of them have succeeded."""
 
     def backfills() -> dict[str, str]:
-        runs = airflow.client.runs("dynalake_compact")
+        runs = airflow.client.runs(COMPACT)
         return {run["dag_run_id"]: run["state"] for run in runs if run["run_type"] == "backfill"}
 
     states = eventually(
@@ -188,6 +189,6 @@ def wait_for_backfill(airflow: Any, count: int) -> list[str]:
         0.5,
         4 * PATIENCE,
     )
-    failures = {run: airflow.failures("dynalake_compact", run) for run in states}
+    failures = {run: airflow.failures(COMPACT, run) for run in states}
     assert set(states.values()) == {"success"}, failures
     return list(states)

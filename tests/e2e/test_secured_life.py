@@ -75,7 +75,7 @@ def life(airflow: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lif
         for table in TABLES:
             make_table(root, table, view_type=None)
             write(root, table, 0)
-        where = {"environment": ENVIRONMENT, "aws_conn_id": CONNECTION}
+        where = {"environment": ENVIRONMENT}
         runs = {
             table: airflow.start(
                 "dynalake_setup",
@@ -127,9 +127,9 @@ def test_two_tables_are_set_up_at_once_filled_converted_and_compacted(life: Life
         # All of the snapshot's records have the same sequence number.
         assert len(wait_for_changes(life.root, life.names(table), ITEMS + 1)) == 2 * ITEMS
     days.add(life.names("LIFE-kinesis").lake.day_of(datetime.now(UTC)))
-    run = airflow.run("dynalake_convert", tables=list(TABLES), **life.where)
-    assert airflow.client.result("dynalake_convert", run, "report")["rows"] == len(TABLES) * ITEMS
-    airflow.run("dynalake_compact", tables=list(TABLES), days=sorted(days), **life.where)
+    run = airflow.run("dynalake_convert_iam-air", tables=list(TABLES), **life.where)
+    assert airflow.client.result("dynalake_convert_iam-air", run, "report")["rows"] == len(TABLES) * ITEMS
+    airflow.run("dynalake_compact_iam-air", tables=list(TABLES), days=sorted(days), **life.where)
     for name in TABLES:
         lake = Table(life.root, life.names(name))
         assert sum(file.rows for file in lake.changes().files()) == 2 * ITEMS
@@ -137,7 +137,7 @@ def test_two_tables_are_set_up_at_once_filled_converted_and_compacted(life: Life
 
 
 def test_a_missing_permission_is_reported_after_one_more_try(life: Life, airflow: Any) -> None:
-    """With a connection whose user may do nothing: neither assume the role, nor read the lake's location."""
+    """In a lake with a connection whose user may do nothing: neither assume the role, nor read its location."""
     iam: Any = life.root._make("iam")
     iam.create_user(UserName="stranger")
     key = iam.create_access_key(UserName="stranger")["AccessKey"]
@@ -146,7 +146,7 @@ def test_a_missing_permission_is_reported_after_one_more_try(life: Life, airflow
     credentials = {"login": key["AccessKeyId"], "password": key["SecretAccessKey"]}
     airflow.client.call("POST", "/connections", {**connection, **credentials})
     try:
-        run = airflow.start("dynalake_setup", table="LIFE-kinesis", **{**life.where, "aws_conn_id": "aws_stranger"})
+        run = airflow.start("dynalake_setup", table="LIFE-kinesis", environment="stranger")
         assert airflow.wait("dynalake_setup", run) == "failed"
         ((task, log),) = airflow.failures("dynalake_setup", run).items()
     finally:

@@ -20,9 +20,9 @@ import yaml
 from dynalake.options.backfill import BackfillOptions
 from dynalake.options.engine import ENGINE, Engine
 from dynalake.options.lake_options import LakeOptions
+from dynalake.options.lakes import LAKES, LakeEntry
 from dynalake.options.option import Options, choices_of, default_of, kind_of
 from dynalake.options.runs import (
-    TAG,
     CertifyOptions,
     ConvertOptions,
     NightOptions,
@@ -32,7 +32,7 @@ from dynalake.options.runs import (
     WatchOptions,
 )
 from dynalake.options.settings import TableSettings
-from dynalake.options.where import CONNECTION, CONNECTIONS, NewTables, OneTable, Tables, Where
+from dynalake.options.where import NewTables, OneTable, Tables, Where
 from infra.local.run.compose import write as local_secrets
 from tests.support.machine import REPOSITORY, need
 
@@ -80,13 +80,14 @@ def test_no_page_has_a_word_banned_by_the_style_guide(page: Path) -> None:
         ("`dynalake_certify`", (Tables, CertifyOptions)),
         ("`dynalake_redrive`", (RedriveOptions,)),
         ("`dynalake_teardown`", (TeardownOptions,)),
+        ("The lakes of an Airflow", (LakeEntry,)),
     ],
 )
 def test_every_option_is_documented(
     section: str, kinds: tuple[type[Options], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each with exactly its default, its limits and its description."""
-    for variable in ("DYNALAKE_ENVIRONMENT", CONNECTION, CONNECTIONS, ENGINE, TAG):
+    for variable in (LAKES, ENGINE):
         monkeypatch.delenv(variable, raising=False)
     described = [f for kind in kinds for f in kind.described() if f.name != "table" or kind in (OneTable, NewTables)]
     text = (REPOSITORY / "docs" / "parameters.md").read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
@@ -213,13 +214,13 @@ def test_compose_takes_the_connection_and_the_lake_from_the_shell() -> None:
     """Airflow reads its environment before the values entered in its UI."""
     variables = {
         "AIRFLOW_CONN_AWS_DEFAULT": '{"conn_type": "aws", "extra": {"role_arn": "arn:aws:iam::1:role/dags"}}',
-        "DYNALAKE_ENVIRONMENT": "prod",
+        "DYNALAKE_LAKES": '{"prod": {"connection": "aws_prod"}}',
         "DYNALAKE_MAX_ACTIVE_BATCHES": "2",
     }
     done = compose("config", **SECRETS, **variables)
     environment = yaml.safe_load(done.stdout)["services"]["scheduler"]["environment"]
     assert variables.items() <= environment.items()
-    assert "DYNALAKE_AWS_CONN_ID" not in {name for name, value in environment.items() if value is not None}
+    assert "DYNALAKE_ENGINE" not in {name for name, value in environment.items() if value is not None}
 
 
 def test_the_images_use_pinned_versions_and_start_existing_commands() -> None:

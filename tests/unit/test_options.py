@@ -57,11 +57,10 @@ def test_a_table_must_be_named() -> None:
 
 
 def test_defaults_and_choices_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DYNALAKE_ENVIRONMENT", "prod")
-    monkeypatch.setenv("DYNALAKE_AWS_CONN_IDS", "aws_prod,aws_staging")
-    assert Where.parse({}) == Where("prod", "aws_prod")
-    with pytest.raises(SettingsError, match="aws_conn_id is one of aws_prod, aws_staging"):
-        Where.parse({"aws_conn_id": "aws_default"})
+    monkeypatch.setenv("DYNALAKE_LAKES", '{"prod": {}, "staging": {}}')
+    assert Where.parse({}) == Where("prod")
+    with pytest.raises(SettingsError, match="environment is one of prod, staging"):
+        Where.parse({"environment": "dev"})
 
 
 def test_a_choice_has_the_type_of_the_others() -> None:

@@ -27,6 +27,7 @@ from infra.local.run.keeper import publish
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 USER = "admin"
+ELSEWHERE = ("AIRFLOW_", "AWS_", "DYNALAKE_LAKES")
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between the attempts of one request."""
 
@@ -173,7 +174,7 @@ class LocalAirflow:
         api, worker_log, trigger_log = self._ports
         return {
             # Variables of the user's shell for another Airflow or another AWS must not reach this one.
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AWS_"))},
+            **{name: value for name, value in os.environ.items() if not name.startswith(ELSEWHERE)},
             **self._environment,
             # `airflow standalone` starts its components as `airflow …`, found on PATH.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -21,12 +21,18 @@ from dynalake.options.option import Options, choices_of, default_of, is_required
 _TYPES = {bool: "boolean", int: "integer", str: "string", tuple: "array"}
 
 
-def form(*kinds: type[Options]) -> dict[str, Param]:
-    """Return the parameters of a DAG, in this order. Of options with one name, the first is in the form."""
+def form(*kinds: type[Options], environment: str = "") -> dict[str, Param]:
+    """Return the parameters of a DAG, in this order. Of options with one name, the first is in the form.
+
+    `environment`: the only lake of the DAG; '' if it is for all of them.
+    """
     parameters: dict[str, Param] = {}
     for kind in kinds:
         for f in kind.described():
             parameters.setdefault(f.name, _parameter(f, keeps=kind.keeps))
+    if environment:
+        schema = parameters["environment"].schema
+        parameters["environment"] = Param(environment, **{**schema, "enum": [environment]})
     return parameters
 
 

@@ -31,7 +31,7 @@ from dynalake.operators.waits.canaries import look_for_canaries
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.runs import SetupOptions
 from dynalake.options.settings import TableSettings
-from dynalake.options.where import NewTables, default_environment, names_several
+from dynalake.options.where import NewTables, names_several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -382,22 +382,13 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     return [names.changes_table, names.state_table, *views, names.parquet_table, names.json_table]
 
 
-def not_scheduled(environment: str, scheduled: str) -> str:
-    """Return the warning for a table outside the environment of scheduled runs; '' for one inside."""
-    if environment == scheduled:
-        return ""
-    return (
-        f"Scheduled runs work on the lake {scheduled!r}, but this table is in {environment!r}: they do not convert, "
-        f"compact or watch it. Set DYNALAKE_ENVIRONMENT={environment} for all of Airflow's components."
-    )
-
-
-def not_read(hand_off: HandOff) -> str:
+def not_read(hand_off: HandOff, environment: str) -> str:
     """Return the warning for a table whose pipeline was gone for too long before this setup; otherwise ''."""
     if hand_off.lost_since is None:
         return ""
     conf = {
         "table": hand_off.table,
+        "environment": environment,
         "export_type": "incremental",
         "window_from": f"{hand_off.lost_since:%Y-%m-%dT%H:%M:%SZ}",
         "window_to": f"{hand_off.at + timedelta(minutes=15):%Y-%m-%dT%H:%M:%SZ}",
@@ -424,9 +415,8 @@ def record_hand_off(outputs: dict[str, str]) -> str:
     arm_alarms(table)
     say(f"The hand-off is at {hand_off.at.isoformat(timespec='milliseconds')}")
     emit_landed(table)
-    notes = (not_scheduled(str(parameters()["environment"]), default_environment()), not_read(hand_off))
-    if any(notes):
-        tell("\n\n".join(filter(None, notes)))
+    if note := not_read(hand_off, table.names.lake.environment):
+        tell(note)
     return hand_off.at.isoformat(timespec="milliseconds")
 
 

@@ -16,17 +16,20 @@ from dynalake.operators.task.session import (
     named_table,
     parameters,
     requested,
+    run_lake,
     run_table,
     say,
     table_list,
     tell,
 )
 from dynalake.operators.task.step import LABEL, label, step
+from dynalake.options.lakes import name_dags
 from dynalake.options.runs import WatchOptions
 from dynalake.options.where import Tables
 
 if TYPE_CHECKING:
     from dynalake.lake.catalog.table import Table
+    from dynalake.watch.status import TableStatus
 
 
 @step
@@ -70,8 +73,7 @@ def look(name: str) -> str:
     status = TableStatus.of(name, readings, targets, before)
     save_status(table, status)
     label(f"{name}: {status.state}")
-    for line in status.lines():
-        say(line)
+    _say_status(status, table)
     check_alarms([status])
     return status.state
 
@@ -108,7 +110,7 @@ def report(tables: list[str] | None) -> dict[str, int]:
         conclude(f"{names}: {', '.join(f'{count:,} {state}' for state, count in counts.items())}")
     lines = [line for status in overview.tables if status.state != OK for line in status.lines()]
     unpublished = publish_alert(aws, where, overview.tables, now)
-    if new := not_set_up(aws, tag, set_up) if (tag := requested(WatchOptions).tag) else ():
+    if new := not_set_up(aws, tag, set_up) if (tag := run_lake().tag) else ():
         lines.append(
             f"Tables with the tag {tag} that are not set up: {', '.join(new)}. Run dynalake_setup with table={tag}."
         )
@@ -154,5 +156,8 @@ def leave_reading(table: Table) -> None:
     except (DynalakeError, *AWS_ERRORS) as error:
         say(f"The page shows the table as it was, until dynalake_watch runs: {error}")
         return
-    for line in status.lines():
-        say(line)
+    _say_status(status, table)
+
+
+def _say_status(status: TableStatus, table: Table) -> None:
+    say(name_dags("\n".join(status.lines()), table.names.lake.environment))

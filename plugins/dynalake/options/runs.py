@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dynalake.options.backfill import METHODS
 from dynalake.options.option import Options, dry_run_option, option
-
-TAG = "DYNALAKE_TAG"
-
-
-def default_tag() -> str:
-    """Return the tag of tables that should be in a lake."""
-    return os.environ.get(TAG, "datalake=yes")
 
 
 @dataclass(frozen=True)
@@ -143,16 +134,6 @@ class WatchOptions(Options):
         "A table that lost changes stays `lost` until a run confirms that they are restored; name the table "
         "in `tables`.",
     )
-    tag: str = option(
-        default_tag,
-        "Tag of tables for the lake",
-        "Names the tables with this tag (`key=value`) that are not set up. The environment variable "
-        f"`{TAG}` sets the default; if it is empty, or the role may not read tags, none are named.",
-    )
-
-    def conflicts(self) -> Iterator[tuple[str, str]]:
-        if self.tag and not self.tag.partition("=")[1]:
-            yield "tag", f"'tag' is {self.tag!r}, not key=value"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The page as a FastAPI application that Airflow's API server mounts.
 
-Airflow does not protect applications of plugins, so every route here needs a user who may see the DAG `dynalake_watch`:
-the page shows its results. What Airflow knows of runs is shown only to users who may see these runs.
+Airflow does not protect applications of plugins, so every route here needs a user who may see the lake's DAG
+`dynalake_watch`: the page shows its results. What Airflow knows of runs is shown only to users who may see these runs.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dynalake.aws.refusals import AWS_ERRORS, explain
-from dynalake.errors import DynalakeError, RecordError
-from dynalake.options.where import default_environment, offered_environments
+from dynalake.errors import DynalakeError, RecordError, SettingsError
+from dynalake.options.lakes import dag_of, default_environment, environments, name_dags
 from dynalake.ui.data import Content, read_certificate, read_content, read_status
 from dynalake.ui.detail import table_detail
 from dynalake.ui.links import dag_page, lake_links, table_actions, table_links
@@ -32,7 +32,6 @@ from dynalake.ui.view import COLUMNS, FIRST, NO_OWNER, overview_view, table_row
 from dynalake.watch.judge import duration
 from dynalake.watch.status import WRONG_VALUES
 
-DAG = "dynalake_watch"
 HERE = Path(__file__).parent / "templates"
 SCRIPT, STYLE = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
 
@@ -41,7 +40,7 @@ logger = logging.getLogger(__name__)
 # Every value is escaped: a table, an attribute or an error message may contain anything.
 _templates = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 _templates.globals.update(script=SCRIPT, style=STYLE)
-_templates.filters.update(command=command_of, iso=iso, seconds=duration, utc=utc)
+_templates.filters.update(command=command_of, dags=name_dags, iso=iso, seconds=duration, utc=utc)
 
 _HEADERS = {
     # Nothing from elsewhere, and no script except dynalake's own: so even an unescaped value could not run.
@@ -54,10 +53,21 @@ _HEADERS = {
 }
 
 
-def may_see(user: GetUserDep) -> None:
-    """Refuse a user who may not see the DAG with 403."""
-    if not get_auth_manager().is_authorized_dag(method="GET", details=details_of(DAG), user=user):
-        raise HTTPException(403, f"You may not see the DAG {DAG}")
+def check_user(user: GetUserDep, environment: str = "") -> None:
+    """Refuse a user who may not see the lake's watch with 403."""
+    try:
+        environment = environment or default_environment()
+        watch, seen = dag_of("watch", environment), may_see(user, environment)
+    except SettingsError as error:
+        raise HTTPException(500, str(error)) from None
+    if not seen:
+        raise HTTPException(403, f"You may not see the DAG {watch}")
+
+
+def may_see(user: Any, environment: str) -> bool:
+    """Return whether the user may see the lake's watch."""
+    details = details_of(dag_of("watch", environment))
+    return get_auth_manager().is_authorized_dag(method="GET", details=details, user=user)
 
 
 def make_app() -> FastAPI:
@@ -67,7 +77,7 @@ def make_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        dependencies=[Depends(requires_authenticated()), Depends(may_see)],
+        dependencies=[Depends(requires_authenticated()), Depends(check_user)],
     )
 
     @app.exception_handler(HTTPException)
@@ -89,7 +99,14 @@ def _answer(environment: str, table: str, user: Any) -> HTMLResponse:
     """Return a page of the environment's lake, or a page with the error."""
     # The path from this page to the overview, and to Airflow's root.
     home = "../" if table else ""
-    place = {"environment": environment, "query": _query(environment), "home": home, "airflow": f"{home}../"}
+    others = [name for name in environments() if name != environment and may_see(user, name)]
+    place = {
+        "environment": environment,
+        "query": _query(environment),
+        "home": home,
+        "airflow": f"{home}../",
+        "lakes": [(name, _query(name)) for name in others],
+    }
     try:
         return _show(environment, table, user, place)
     except RecordError as error:
@@ -106,18 +123,23 @@ def _answer(environment: str, table: str, user: Any) -> HTMLResponse:
         # The objects in S3 have the right shape, but values that the watch never writes, such as a year after 9999.
         logger.exception("The page cannot show the lake %s", environment)
         return _message(
-            place, 502, "The stored status of this lake cannot be shown", "", f"run {DAG}, which writes it again"
+            place,
+            502,
+            "The stored status of this lake cannot be shown",
+            "",
+            "run dynalake_watch, which writes it again",
         )
 
 
-def _show(environment: str, table: str, user: Any, place: dict[str, str]) -> HTMLResponse:
+def _show(environment: str, table: str, user: Any, place: dict[str, Any]) -> HTMLResponse:
     content = read_content(environment)
     if content.lake is None or content.overview is None:
-        action = "set up its first table with dynalake_setup, or open this page with ?environment=…"
+        action = "set up its first table with dynalake_setup"
         there = f"There is no lake {environment!r} yet"
         return _message(place, 200, there, "", action, "dynalake_setup", "Set up a table")
-    now, schedule = datetime.now(UTC), read_schedule(DAG)
-    shown: dict[str, Any] = {**place, "content": content, "schedule": schedule, "watch_page": dag_page(DAG)}
+    now, watch = datetime.now(UTC), dag_of("watch", environment)
+    about = {"watch": watch, "watch_page": dag_page(watch), "schedule": read_schedule(watch)}
+    shown: dict[str, Any] = {**place, **about, "content": content}
     if not table:
         view = overview_view(content.overview, content.lake, now)
         return _page(
@@ -127,7 +149,6 @@ def _show(environment: str, table: str, user: Any, place: dict[str, str]) -> HTM
             columns=COLUMNS,
             no_owner=NO_OWNER,
             links=lake_links(content.lake),
-            lakes=[(name, _query(name)) for name in (*offered_environments(), environment)],
             setup_page=dag_page("dynalake_setup"),
         )
     return _show_table(content, table, user, now, shown)
@@ -149,7 +170,7 @@ def _show_table(content: Content, table: str, user: Any, now: datetime, shown: d
         first=table_row(status, content.lake, now).state == FIRST,
         detail=table_detail(status, names, now, read_certificate(content.environment, table)),
         links=table_links(names),
-        actions=table_actions(names, read_startable(user)),
+        actions=table_actions(names, read_startable(user, content.environment)),
         runs=read_runs(user, content.environment, table),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dynalake.errors import RecordError
 from dynalake.lake.catalog.table import Table
 from dynalake.names import Lake
 from dynalake.operators.task.session import clients_of
-from dynalake.options.where import allowed_connections
+from dynalake.options.lakes import LakeEntry, find_entry
 from dynalake.watch.judge import Targets
 from dynalake.watch.readings import Readings
 from dynalake.watch.status import WRONG_VALUES, Overview, TableStatus, load_overview, load_status
@@ -27,8 +28,9 @@ CONTENT_SECONDS = 10
 """Fewest seconds between two calls to AWS, for any number of visitors."""
 
 
-_made: TTLCache[str, Clients] = TTLCache(maxsize=1, ttl=CLIENTS_SECONDS)
-_making = threading.Lock()
+_made: TTLCache[LakeEntry, Clients] = TTLCache(maxsize=32, ttl=CLIENTS_SECONDS)
+_making: defaultdict[LakeEntry, threading.Lock] = defaultdict(threading.Lock)
+"""A lock for each lake: one whose connection does not answer must not block the others."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Content:
 def read_content(environment: str) -> Content:
     """Return the page's content for an environment's lake.
 
-    The connection is that of the API server's environment, never the visitor's choice: the page must not let a viewer
-    read through any connection.
+    Raises `SettingsError` for one that this Airflow does not have. A visitor chooses a lake, never a connection: the
+    page must not let a viewer read through any connection.
     """
     place = _place(environment)
     if place is None:
@@ -83,16 +85,17 @@ def read_certificate(environment: str, table: str) -> Certificate | None:
 @cached(TTLCache(maxsize=32, ttl=PLACE_SECONDS), lock=threading.Lock())
 def _place(environment: str) -> tuple[Clients, Lake] | None:
     """Return the clients and the lake; None if it is not set up."""
-    clients = _clients()
+    clients = _clients(find_entry(environment))
     lake = find_lake(clients, environment)
     return None if lake is None else (clients, lake)
 
 
-def _clients() -> Clients:
-    """Return the page's clients, for all environments: a new session takes half a second of processor time."""
-    connection = allowed_connections()[0]
-    with _making:
-        made: Clients | None = _made.get(connection)
-        if made is None:
-            made = _made[connection] = clients_of(connection)
-        return made
+def _clients(entry: LakeEntry) -> Clients:
+    """Return the clients of a lake, made once: a new session takes half a second of processor time."""
+    with _making[entry]:
+        return _make(entry)
+
+
+@cached(_made, lock=threading.Lock())
+def _make(entry: LakeEntry) -> Clients:
+    return clients_of(entry)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dynalake.names import Lake, TableNames
+from dynalake.options.lakes import dag_of
 
 # https://docs.aws.amazon.com/govcloud-us/latest/UserGuide/govcloud-console.html , https://www.amazonaws.cn/
 _CONSOLES = {"us-gov": "console.amazonaws-us-gov.com", "cn": "console.amazonaws.cn"}
@@ -98,33 +99,34 @@ def table_actions(names: TableNames, may_start: Mapping[str, bool]) -> tuple[Act
     """Return what a user may start for a table. `may_start`: DAG → whether it is paused."""
     table, lake = names.table, {"environment": names.lake.environment}
 
-    def action(text: str, dag: str, about: str, **conf: Any) -> Action:
+    def action(text: str, name: str, about: str, **conf: Any) -> Action:
+        dag = dag_of(name, names.lake.environment)
         return Action(text, dag, json.dumps({**conf, **lake}), about, may_start.get(dag, False))
 
     actions = (
-        action("Check now", "dynalake_watch", "Reads how the table stands, in half a minute.", tables=[table]),
-        action("Convert now", "dynalake_convert", "Brings what has landed in S3 into SQL.", tables=[table]),
+        action("Check now", "watch", "Reads how the table stands, in half a minute.", tables=[table]),
+        action("Convert now", "convert", "Brings what has landed in S3 into SQL.", tables=[table]),
         action(
             "Compact now",
-            "dynalake_compact",
+            "compact",
             "Sorts closed days into large files, widens columns, and folds what is due.",
             tables=[table],
         ),
         action(
             "Fold now",
-            "dynalake_compact",
+            "compact",
             "The same, and merges all changes into the state, even if that is not due.",
             tables=[table],
             fold=True,
         ),
         action(
             "Redrive, dry run",
-            "dynalake_redrive",
+            "redrive",
             "Lists what was rejected on its way and why; replays nothing.",
             table=table,
             dry_run=True,
         ),
-        action("Certify now", "dynalake_certify", "Compares every item with DynamoDB, which costs.", tables=[table]),
-        action("New snapshot", "dynalake_backfill", "Reads the whole DynamoDB table again, which costs.", table=table),
+        action("Certify now", "certify", "Compares every item with DynamoDB, which costs.", tables=[table]),
+        action("New snapshot", "backfill", "Reads the whole DynamoDB table again, which costs.", table=table),
     )
     return tuple(each for each in actions if each.dag in may_start)

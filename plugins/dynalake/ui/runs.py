@@ -19,13 +19,10 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from dynalake.days import milliseconds
-from dynalake.options.where import default_environment
+from dynalake.options.lakes import dag_of, environment_of
 from dynalake.ui.links import log_page, run_page
 
-DAGS = tuple(
-    f"dynalake_{name}"
-    for name in ("setup", "backfill", "convert", "compact", "redrive", "watch", "certify", "teardown")
-)
+DAGS = ("setup", "backfill", "convert", "compact", "redrive", "watch", "certify", "teardown")
 SEARCHED, SHOWN = 30, 2
 """Runs of each DAG that are searched for the table's, and that are shown."""
 
@@ -73,12 +70,17 @@ def read_schedule(dag: str) -> Schedule:
         return Schedule(True, bool(model.is_paused), _ms(model.next_dagrun_create_after))
 
 
-def read_startable(user: Any) -> dict[str, bool]:
-    """Return the DAGs of which the user may start runs, and whether each is paused."""
+def dags_of(environment: str) -> list[str]:
+    """Return the ids of the DAGs that work on a lake."""
+    return [dag_of(name, environment) for name in DAGS]
+
+
+def read_startable(user: Any, environment: str) -> dict[str, bool]:
+    """Return the lake's DAGs of which the user may start runs, and whether each is paused."""
     manager = get_auth_manager()
     allowed = [
         dag
-        for dag in DAGS
+        for dag in dags_of(environment)
         if manager.is_authorized_dag(
             method="POST", access_entity=DagAccessEntity.RUN, details=details_of(dag), user=user
         )
@@ -94,13 +96,13 @@ def read_runs(user: Any, environment: str, table: str) -> tuple[Run, ...]:
     manager = get_auth_manager()
     runs: list[Run] = []
     with create_session() as session:
-        for dag in DAGS:
+        for dag in dags_of(environment):
             if not manager.is_authorized_dag(
                 method="GET", access_entity=DagAccessEntity.RUN, details=details_of(dag), user=user
             ):
                 continue
             query = select(DagRun).where(DagRun.dag_id == dag).order_by(DagRun.run_after.desc()).limit(SEARCHED)
-            found = [r for r in session.scalars(query) if concerns(r.conf or {}, environment, table)][:SHOWN]
+            found = [r for r in session.scalars(query) if concerns(dag, r.conf or {}, environment, table)][:SHOWN]
             columns: Any = (
                 TaskInstance.run_id,
                 TaskInstance.task_id,
@@ -127,9 +129,9 @@ class TaskRow:
     label: str | None
 
 
-def concerns(conf: Mapping[str, Any], environment: str, table: str) -> bool:
+def concerns(dag: str, conf: Mapping[str, Any], environment: str, table: str) -> bool:
     """Return whether a run is about a table: by its own name, or as one of all tables of the lake (pure)."""
-    if conf.get("environment", default_environment()) != environment:
+    if conf.get("environment", environment_of(dag)) != environment:
         return False
     if "table" in conf:
         return bool(conf["table"] == table)

@@ -19,6 +19,7 @@ from dynalake.aws.refusals import AWS_ERRORS
 from dynalake.aws.s3 import Store
 from dynalake.capture.lake.registry import find_topic
 from dynalake.names import Lake
+from dynalake.options.lakes import name_dags
 from dynalake.watch.judge import ALARMS, STATES, Verdict
 from dynalake.watch.status import STALE_MINUTES, TableStatus
 
@@ -93,7 +94,7 @@ def plan_alert(environment: str, published: Published, statuses: Iterable[TableS
     if not begun and not ended:
         return None
     worst_first = sorted(begun, key=lambda problem: (-_ORDER.index(problem[0]), -len(begun[problem]), problem))
-    texts = [_text(begun[problem], owners) for problem in worst_first]
+    texts = [name_dags(_text(begun[problem], owners), environment) for problem in worst_first]
     if ended:
         texts.insert(0, f"In order again: {_names(ended, owners)}")
     tables = {table for listed in begun.values() for table, _ in listed}

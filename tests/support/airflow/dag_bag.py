@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dynalake.options.lakes import LAKES
 from infra.local.run.process import LocalAws
 from tests.support.machine import REPOSITORY
 
@@ -85,14 +88,23 @@ def _store_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(stored: None, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Runs a DAG in this process; returns the state of the run and of each task, and the tasks' results."""
+    """Runs a DAG in this process; returns the state of the run and of each task, and the tasks' results.
+
+    If the test names no lakes in DYNALAKE_LAKES, Airflow has the one of the run.
+    """
+    lakes: str | None = None
     for name, value in local_aws.env().items():
         monkeypatch.setenv(name, value)
     _store_once(monkeypatch)
 
     def test(dag: str, **conf: Any) -> dict[str, Any]:
+        nonlocal lakes
+        if "environment" in conf and os.environ.get(LAKES) == lakes:
+            lakes = json.dumps({conf["environment"]: {}})
+            monkeypatch.setenv(LAKES, lakes)
         # Each run has its own DAG, because `test` leaves the run's parameters in it.
-        dag_run = load_bag(DAGS / f"{dag}.py").dags[dag].test(run_conf=conf)
+        file = DAGS / f"{'_'.join(dag.split('_')[:2])}.py"
+        dag_run = load_bag(file).dags[dag].test(run_conf=conf)
         states = {
             f"{task.task_id}{f'[{task.map_index}]' if task.map_index >= 0 else ''}": str(task.state)
             for task in dag_run.get_task_instances()

@@ -73,6 +73,14 @@ def test_a_second_problem_and_a_finding_are_published_too() -> None:
     assert plan_alert("dev", published(status("ORDERS", FOUND)), [status("ORDERS")], NOW) is None
 
 
+def test_a_message_names_the_dags_of_its_lake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYNALAKE_LAKES", '{"prod": {}, "staging": {}}')
+    for environment, dag in (("prod", "dynalake_compact"), ("staging", "dynalake_compact_staging")):
+        alert = plan_alert(environment, {}, [status("ORDERS", FOUND)], NOW)
+        assert alert is not None
+        assert f"What to do: run {dag}\n" in alert.message
+
+
 def test_two_findings_with_the_same_advice_are_two_problems() -> None:
     other = Verdict("attention", "the view leaves out changes", FOUND.action, finding="view-ahead")
     assert plan_alert("dev", published(status("ORDERS", FOUND)), [status("ORDERS", FOUND, other)], NOW) is not None

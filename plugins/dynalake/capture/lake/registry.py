@@ -13,7 +13,6 @@ from dynalake.errors import NameTakenError, SettingsError, cut, meant
 from dynalake.lake.catalog.table import Table
 from dynalake.names import DEFAULT_PREFIX, TABLE_PATTERN, Lake
 from dynalake.options.settings import TableSettings
-from dynalake.options.where import default_environment
 
 SHOWN_NAMES = 300
 """Characters of the names of a lake's tables that an error lists."""
@@ -25,10 +24,9 @@ def load_lake(clients: Clients, environment: str) -> Lake:
     if lake is None:
         default = _default_lake(clients, environment)
         raise SettingsError(
-            f"There is no lake {environment!r} in account {default.account}, region {default.region}"
-            + meant([environment], [default_environment()]),
-            allowed=f"the environment of a lake that is set up (DYNALAKE_ENVIRONMENT is {default_environment()!r})",
-            action="run dynalake_setup for a table first, or check the environment, region and AWS connection",
+            f"There is no lake {environment!r} in account {default.account}, region {default.region}",
+            allowed="a lake that is set up there",
+            action="run dynalake_setup for a table first, or check the lake's connection and region in DYNALAKE_LAKES",
             environment=environment,
         )
     return lake

@@ -16,7 +16,8 @@ from airflow.listeners import hookimpl
 
 from dynalake.errors import cut
 from dynalake.operators.task.note_text import Failure, escape, failed_lines, name_tables, note
-from dynalake.options.where import default_environment, names_several
+from dynalake.options.lakes import environment_of
+from dynalake.options.where import names_several
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -83,7 +84,7 @@ def _told(session: Session, dag_run: DagRun) -> tuple[list[str], list[str], list
     shown = mapped if len(mapped) == 1 else [*of_all, *mapped]
     links = [link for value in shown for link in value["links"]] if len(shown) == 1 else []
     texts = [str(value) for _, value in _xcoms(session, dag_run, NOTE)]
-    return [value["text"] for value in shown], texts, [*links, _page(dag_run.conf or {})]
+    return [value["text"] for value in shown], texts, [*links, _page(dag_run.dag_id, dag_run.conf or {})]
 
 
 def _failures(session: Session, dag_run: DagRun) -> list[Failure]:
@@ -120,12 +121,12 @@ def _subject(conf: Mapping[str, Any]) -> str:
     return name_tables([cut(str(name)) for name in named])
 
 
-def _page(conf: Mapping[str, Any]) -> str:
+def _page(dag: str, conf: Mapping[str, Any]) -> str:
     """Return a link to the page of the run's table, or of its lake."""
     from airflow.configuration import conf as configuration
 
     base = (configuration.get("api", "base_url", fallback="") or "").rstrip("/")
     named = str(conf.get("table") or "")
     table = f"tables/{quote(named, safe='')}" if named and not names_several(named) else ""
-    query = urlencode({"environment": conf.get("environment") or default_environment()})
+    query = urlencode({"environment": conf.get("environment") or environment_of(dag)})
     return f"[Page of the {'table' if table else 'lake'}]({base}{_PAGE}{table}?{query})"

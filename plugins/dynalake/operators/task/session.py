@@ -15,8 +15,9 @@ from dynalake.errors import AccessError, DynalakeError, NotReadyError, SettingsE
 from dynalake.operators.task.mapped import check_mapped
 from dynalake.operators.task.note_text import escape
 from dynalake.operators.task.run_note import ERROR, NOTE, OUTCOME
+from dynalake.options.lakes import LAKES, LakeEntry, find_entry, name_dags
 from dynalake.options.option import Options
-from dynalake.options.where import Tables, check_connection
+from dynalake.options.where import Tables
 
 try:
     from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
@@ -63,7 +64,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
         except _aws_errors() as error:
             from dynalake.aws.refusals import explain
 
-            explained = explain(error, str(parameters().get("aws_conn_id", "")))
+            explained = explain(error, run_lake().connection)
             if explained is None:
                 _push_error(f"{type(error).__name__}: {error}")
                 raise
@@ -86,23 +87,25 @@ def _aws_errors() -> tuple[type[Exception], ...]:
 
 def _for_airflow(error: DynalakeError) -> AirflowException:
     _push_error(error.received, error.action, error.allowed)
-    logger.error("%s: %s", type(error).__name__, error.received)
-    if error.allowed:
-        logger.error("Needed: %s", error.allowed)
-    if error.action:
-        logger.error("What to do: %s", error.action)
+    received, allowed, action = map(_of_lake, (error.received, error.allowed, error.action))
+    logger.error("%s: %s", type(error).__name__, received)
+    if allowed:
+        logger.error("Needed: %s", allowed)
+    if action:
+        logger.error("What to do: %s", action)
     terminal = isinstance(error, TerminalError)
     if terminal and error.ids.get("permission") and get_current_context()["ti"].try_number == 1:
         logger.error("The task is tried once more: a permission may take effect only after a minute")
         terminal = False
     kind = AirflowFailException if terminal else AirflowException
-    return kind(f"{type(error).__name__}: {error}")
+    return kind(_of_lake(f"{type(error).__name__}: {error}"))
 
 
 def _push_error(received: str, action: str = "", allowed: str = "") -> None:
     """Leave an error to the run's note, which shows it if the task does not succeed later."""
+    parts = {"received": received, "allowed": allowed, "action": action}
     try:
-        get_current_context()["ti"].xcom_push(ERROR, {"received": received, "allowed": allowed, "action": action})
+        get_current_context()["ti"].xcom_push(ERROR, {name: _of_lake(text) for name, text in parts.items()})
     # The task must fail by its own error.
     except Exception:
         logger.warning("The error cannot be shown in the run's note", exc_info=True)
@@ -163,36 +166,39 @@ def run_id() -> str:
     return str(get_current_context()["run_id"])
 
 
+def run_lake() -> LakeEntry:
+    """Return the entry of the run's lake. Raise `SettingsError` for a lake that this Airflow does not have."""
+    return find_entry(str(parameters()["environment"]))
+
+
 def clients() -> Clients:
-    """Return the clients of the run's AWS connection."""
-    return clients_of(str(parameters()["aws_conn_id"]))
+    """Return the clients of the run's lake."""
+    return clients_of(run_lake())
 
 
-def clients_of(connection: str) -> Clients:
-    """Return the clients of an AWS connection.
+def clients_of(entry: LakeEntry) -> Clients:
+    """Return the clients of a lake's AWS connection and region. A run chooses the lake, and nothing else of it.
 
-    Raises `SettingsError` for one that runs may not use, `AccessError` for one that does not exist. This is checked
-    first: without the connection, the provider silently uses boto3's own credentials, perhaps of another account. One
-    session makes all clients: a hook for each client would assume the connection's role every time, and read botocore's
-    models again.
+    Raises `AccessError` for a connection that does not exist. This is checked first: without the connection, the
+    provider silently uses boto3's own credentials, perhaps of another account. One session makes all clients: a hook
+    for each client would assume the connection's role every time, and read botocore's models again.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.sdk import BaseHook
 
     from dynalake.aws.clients import Clients
 
-    check_connection(connection)
     try:
-        BaseHook.get_connection(connection)
+        BaseHook.get_connection(entry.connection)
     except AirflowNotFoundException:
         raise AccessError(
-            f"There is no Airflow connection {connection!r}",
+            f"There is no Airflow connection {entry.connection!r}",
             allowed="a connection of type 'aws'",
-            action="create it under Admin → Connections (or set AIRFLOW_CONN_AWS_DEFAULT), or choose another one in "
-            "the parameter 'aws_conn_id'",
-            connection=connection,
+            action=f"create it under Admin → Connections (or set AIRFLOW_CONN_{entry.connection.upper()}), or name "
+            f"another one for the lake {entry.environment!r} in {LAKES}",
+            connection=entry.connection,
         ) from None
-    hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=connection)
+    hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=entry.connection, region_name=entry.region or None)
     return Clients.of(
         hook.get_session(region_name=hook.region_name),
         config=hook.config,
@@ -222,7 +228,7 @@ def conclude(outcome: str, *links: str) -> None:
     Those of mapped tasks are lines below it. `links`: Markdown for the end of the note.
     """
     table = parameters().get("table")
-    text = outcome if table is None else f"{table}: {outcome}"
+    text = _of_lake(outcome if table is None else f"{table}: {outcome}")
     say(text)
     get_current_context()["ti"].xcom_push(OUTCOME, {"text": text, "links": [*links]})
 
@@ -236,8 +242,15 @@ def places(table: Table) -> tuple[str, ...]:
 
 def tell(note: str, *, markdown: bool = False) -> None:
     """Write to the task's log and to the run's note, below its first line. A task's last one counts."""
+    note = _of_lake(note)
     say(note)
     get_current_context()["ti"].xcom_push(NOTE, note if markdown else escape(note))
+
+
+def _of_lake(text: str) -> str:
+    """Return a text with the ids of the DAGs of the run's lake."""
+    params: Any = get_current_context().get("params") or {}
+    return name_dags(text, str(params["environment"])) if "environment" in params else text
 
 
 def lake(aws: Clients) -> Lake:
@@ -273,8 +286,8 @@ def table_list(aws: Clients) -> list[str]:
     if where is None:
         conclude(f"Nothing to do: there is no lake {environment!r}")
         tell(
-            "dynalake_setup makes it with its first table. If your lake has another name, set DYNALAKE_ENVIRONMENT to "
-            "it for all of Airflow's components."
+            f"dynalake_setup makes it with its first table. If your lake has another name, correct {LAKES} for all of "
+            "Airflow's components."
         )
         return []
     chosen = list(list_tables(aws, where))

@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator
 
 from dynalake.errors import TransientError
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import guarded, parameters, requested, run_id, run_table, say
+from dynalake.operators.task.session import guarded, requested, run_id, run_lake, run_table, say
 from dynalake.options.backfill import BackfillOptions
 
 try:
@@ -71,13 +71,13 @@ class ExportTable(BaseOperator):
                         action="let the task retry: it waits for the same export",
                     ) from None
                 say(waiting)
-                self._wait_for(waiting.ids["export"])
+                self._wait_for(table, waiting.ids["export"])
             groups = store_groups(table, finished, run=run_id())
         return groups
 
-    def _wait_for(self, export_arn: str) -> None:
+    def _wait_for(self, table: Table, export_arn: str) -> None:
         from dynalake.operators.waits.triggers import ExportTrigger
 
         attempts = int(self.longest_wait.total_seconds()) // POLL_SECONDS
-        trigger = ExportTrigger(export_arn, POLL_SECONDS, attempts, str(parameters()["aws_conn_id"]))
+        trigger = ExportTrigger(export_arn, POLL_SECONDS, attempts, run_lake().connection, table.names.lake.region)
         self.defer(trigger=trigger, method_name="resume", timeout=self.longest_wait)

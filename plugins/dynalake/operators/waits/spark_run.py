@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator, Context
 
 from dynalake.operators.task import limits
-from dynalake.operators.task.session import guarded, named_table, parameters, requested, say
+from dynalake.operators.task.session import guarded, named_table, requested, run_lake, say
 from dynalake.options.engine import Engine
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SparkOperator(BaseOperator):
             run_id=run,
             waiter_delay=POLL_SECONDS,
             waiter_max_attempts=int(self.longest_wait.total_seconds()) // POLL_SECONDS,
-            aws_conn_id=str(parameters()["aws_conn_id"]),
+            aws_conn_id=run_lake().connection,
             region_name=names.lake.region,
         )
         self.defer(trigger=trigger, method_name="finish", timeout=self.longest_wait)

@@ -11,7 +11,14 @@ from airflow.providers.amazon.aws.triggers.base import AwsBaseWaiterTrigger
 class ExportTrigger(AwsBaseWaiterTrigger):
     """Fires when an export is no longer in progress: the provider's `export_table` waiter in the triggerer."""
 
-    def __init__(self, export_arn: str, waiter_delay: int, waiter_max_attempts: int, aws_conn_id: str | None) -> None:
+    def __init__(
+        self,
+        export_arn: str,
+        waiter_delay: int,
+        waiter_max_attempts: int,
+        aws_conn_id: str,
+        region_name: str,
+    ) -> None:
         super().__init__(
             serialized_fields={"export_arn": export_arn},
             waiter_name="export_table",
@@ -23,8 +30,9 @@ class ExportTrigger(AwsBaseWaiterTrigger):
             waiter_delay=waiter_delay,
             waiter_max_attempts=waiter_max_attempts,
             aws_conn_id=aws_conn_id,
+            region_name=region_name,
         )
 
     def hook(self) -> AwsGenericHook[Any]:
         # The provider's DynamoDBHook uses a resource, which has no asynchronous client.
-        return AwsGenericHook(aws_conn_id=self.aws_conn_id, client_type="dynamodb")
+        return AwsGenericHook(aws_conn_id=self.aws_conn_id, region_name=self.region_name, client_type="dynamodb")
