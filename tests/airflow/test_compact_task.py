@@ -35,7 +35,7 @@ def test_a_run_with_a_future_date_does_not_close_today() -> None:
         "dynalake.capture.lake.registry.raw_retention_days": lambda aws, where: 0,
         "dynalake.lake.catalog.metadata_note.noted_metadata": lambda table, name: "s3://b/metadata.json",
         "dynalake.night.night.work": work,
-        "dynalake.operators.compact.emit": lambda table: None,
+        "dynalake.operators.compact.emit": lambda table, *kinds: None,
         "dynalake.operators.compact.leave_reading": lambda table: None,
     }
     with ExitStack() as stack:

@@ -50,7 +50,7 @@ def test_large_work_is_converted_and_compacted_on_glue(
     (job,) = clients.glue.get_job_runs(JobName=lake.spark_job)["JobRuns"]
     assert job["JobRunState"] == "SUCCEEDED"
     assert json.loads(job["Arguments"]["--request"])["batches"] == 2
-    assert "2 batches of LARGE are converted on Spark." in logs()
+    assert "Converted on Spark: 2 batches of LARGE." in logs()
     assert "6 lines of 2 objects = 5 rows + 0 duplicates + 0 repeats of live rows + 0 canaries + 1 rejected" in logs()
 
     # Nothing is due, so there is no other run of the job.

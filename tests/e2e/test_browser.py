@@ -39,7 +39,7 @@ def test_the_form_explains_each_choice(airflow: Any, page: Any, shot: Callable[[
     page.goto(f"{airflow.url}/dags/dynalake_setup")
     page.get_by_role("button", name="Trigger").first.click()
     page.get_by_text("DynamoDB table", exact=False).first.wait_for()
-    for section in ("Run Parameters", "Lake and connection", "Delivery", "Forwarder", "Columns", "Files and history"):
+    for section in ("Run Parameters", "Delivery", "Forwarder", "Columns", "Files and history"):
         page.get_by_text(section, exact=True).last.wait_for()
     page.get_by_text("Shows what CloudFormation would change and what the table will cost, and stops.").wait_for()
     shot("setup-form")

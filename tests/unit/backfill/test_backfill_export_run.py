@@ -340,7 +340,7 @@ def test_an_import_of_windows_killed_at_every_step_shows_each_change_once(
     committed = backfill_exported(world.clients(table, counter), world.names, **options)
     assert (committed.ledger.total.read, committed.ledger.groups and committed.ledger.groups.items) == (7, 6)
     assert committed.to_json()["vanished"] == 1
-    assert "1 items came and went" in committed.ledger.note()
+    assert "1 item came and went" in committed.ledger.note()
     assert "| came and went | 1 | 1 |" in committed.ledger.markdown()
     expected = world.lake()
     raw, removals = [key for key in expected if key.startswith("dynamodb/json/")]
