@@ -14,12 +14,13 @@ import shutil
 import signal
 import sys
 
+from dynalake.options.lakes import SCHEDULED, SHARED
 from infra.local.run.airflow import REPOSITORY, START_SECONDS, USER, LocalAirflow
 from infra.local.run.interrupt import stop_once
 from infra.local.run.keeper import ENVIRONMENT_FILE, HOME, TRINO, UP, KeeperError, publish, read_environment
 from infra.local.run.process import LocalAws
 
-DAGS = {file.stem for file in (REPOSITORY / "dags").glob("*.py")}
+DAGS = {f"dynalake_{name}" for name in (*SCHEDULED, *SHARED)}
 
 
 def keep() -> int:
