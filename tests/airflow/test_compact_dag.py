@@ -78,7 +78,7 @@ def test_a_dry_run_says_what_is_due_and_writes_nothing(
     assert (states["run"], states["compact[0]"]) == ("success", "success")
     assert ({(o.key, o.etag) for o in table.store.list("")}, table.changes().metadata_location) == before
     text = logs()
-    assert "A night would do this for DRY:" in text
+    assert "DRY: Compact dt=" in text
     assert "(closed): 2 files, " in text
     assert "bytes of changes into the state, requested" in text
     assert "Compare everything" in text

@@ -68,7 +68,7 @@ def test_large_work_is_converted_and_compacted_on_glue(
     for table, items in ((large, 4), (small, 1)):
         assert {len({f.folder for f in table.changes().files({day})}) for day in days} <= {0, 1}
         assert sum(file.rows for file in table.items().files()) == items
-    assert "Folded the state, requested: 4 of its items have changed" in logs()
+    assert "Folded the state, requested: 4 items changed in it" in logs()
 
 
 def test_a_lake_without_the_job_says_what_is_missing(

@@ -36,7 +36,8 @@ def tables() -> list[str]:
     if chosen:
         where = lake(aws)
         check_days([Table(aws, where.table(name)) for name in chosen], days)
-        conclude(f"Night's work on {name_tables(chosen)}")
+        work = "What a night would do" if requested(NightOptions).dry_run else "A night's work"
+        conclude(f"{work} on {name_tables(chosen)}")
     return chosen
 
 
@@ -87,7 +88,7 @@ class CompactTable(SparkOperator):
 
         if requested(NightOptions).dry_run:
             faults = preview(table, settings, _now, both, request, raw_retention_days=retention)
-            conclude(f"A night would do this for {self.table}: {'; '.join(lines)}")
+            conclude(f"{self.table}: {'; '.join(lines)}")
             _check(self.table, faults)
             return
         if is_for_spark(lambda: count_work(table, settings, _now(), request)):

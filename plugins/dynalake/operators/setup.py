@@ -426,6 +426,7 @@ def needs_backfill(source: dict[str, Any], hand_off: str) -> bool:
     from datetime import UTC, datetime
 
     from dynalake.backfill.commit.snapshot import snapshot_since
+    from dynalake.watch.judge import duration
 
     table = run_table()
     committed = snapshot_since(table, datetime.fromisoformat(hand_off))
@@ -437,6 +438,6 @@ def needs_backfill(source: dict[str, Any], hand_off: str) -> bool:
     else:
         follows = "no backfill was requested; trigger dynalake_backfill when you want one"
     now = datetime.now(UTC)
-    minutes = (now - (get_current_context()["dag_run"].start_date or now)).total_seconds() / 60
-    conclude(f"set up in {minutes:,.0f} min; {follows}", *places(table))
+    seconds = (now - (get_current_context()["dag_run"].start_date or now)).total_seconds()
+    conclude(f"set up in {duration(seconds)}; {follows}", *places(table))
     return starts
