@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from importlib.metadata import version
-from typing import Any
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,8 +28,25 @@ settings.register_profile("dynalake", deadline=None, suppress_health_check=[Heal
 settings.load_profile("dynalake")
 
 
-# Airflow reads its configuration when a test first imports it. Each version has a database.
-AIRFLOW_HOME = REPOSITORY / ".local" / f"test-airflow-{version('apache-airflow')}"
+_HELD: list[IO[str]] = []
+
+
+def _hold(home: Path) -> bool:
+    """Take a home of Airflow for this session, unless another session has it now."""
+    home.mkdir(parents=True, exist_ok=True)
+    lock = (home / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return False
+    _HELD.append(lock)
+    return True
+
+
+# Airflow reads its configuration when a test first imports it. The database stays for a later session.
+_HOMES = (REPOSITORY / ".local" / f"test-airflow-{version('apache-airflow')}-{number}" for number in count())
+AIRFLOW_HOME = next(filter(_hold, _HOMES))
 os.environ.update(
     {
         "AIRFLOW_HOME": str(AIRFLOW_HOME),

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dynalake.options.lakes import LAKES
 from infra.local.run.airflow import REPOSITORY, LocalAirflow
 
 CONNECTION = "AIRFLOW_CONN_AWS_DEFAULT"
@@ -25,15 +26,16 @@ class DagError(RuntimeError):
 
 
 class Dags:
-    """The process. `aws` are the variables with its credentials; `extra` is the field of its AWS connection."""
+    """The process, for one lake. `aws`: variables with its credentials; `extra`: that field of its AWS connection."""
 
-    def __init__(self, home: Path, aws: Mapping[str, str], extra: Mapping[str, Any]) -> None:
+    def __init__(self, home: Path, environment: str, aws: Mapping[str, str], extra: Mapping[str, Any]) -> None:
         self._home = home
         connection = json.dumps({"conn_type": "aws", "extra": dict(extra)})
         self._environment = {
             **LocalAirflow(home, aws).environment(),
             "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'plugins'}",
             CONNECTION: connection,
+            LAKES: json.dumps({environment: {}}),
         }
 
     def __enter__(self) -> Self:

@@ -124,7 +124,7 @@ def live(place: Place, home: Path, life: Life, say: Callable[[str], None]) -> No
     )
     if _try(life, say, "roles", roles) and _try(life, say, "source", source):
         extra = {"role_arn": made["DagRoleArn"], "region_name": place.region}
-        with Dags(home, place.aws, extra) as dags:
+        with Dags(home, place.lake.environment, place.aws, extra) as dags:
             for name, step in steps:
                 if life.steps[-1].state == "success":
                     _try(life, say, name, step)
