@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,20 +28,16 @@ settings.register_profile("dynalake", deadline=None, suppress_health_check=[Heal
 settings.load_profile("dynalake")
 
 
-_HELD: list[IO[str]] = []
-
-
 def _hold(home: Path) -> bool:
     """Take a home of Airflow for this session, unless another session has it now."""
     home.mkdir(parents=True, exist_ok=True)
-    lock = (home / "lock").open("w")
+    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        lock.close()
+        os.close(lock)
         return False
-    _HELD.append(lock)
-    return True
+    return True  # the process holds it until it ends
 
 
 # Airflow reads its configuration when a test first imports it. The database stays for a later session.
