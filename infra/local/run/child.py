@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ class ServerStartError(RuntimeError):
     """A server ended, or did not answer."""
 
 
-class ChildServer:
+class ChildServer(ABC):
     """One server; a context manager, or `start()` and `stop()`.
 
     It has a folder of its own below `parent`, which is removed at the end. It ends when the pipe on its standard input
@@ -101,14 +102,14 @@ class ChildServer:
             shutil.rmtree(self._state_dir, ignore_errors=True)
             self._state_dir = None
 
+    @abstractmethod
     def _command(self, state_dir: Path) -> Sequence[str]:
         """Return the command that starts the server with this folder for its files."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _environment(self) -> Mapping[str, str]:
         """Return the server's environment variables."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _answers(self, state_dir: Path) -> bool:
         """Return whether the server answers. It renames finished files into place: if one exists, it is complete."""
-        raise NotImplementedError
