@@ -138,12 +138,14 @@ class Merge:
         """
         files = tuple(files)
         state_bytes = sum(f.size for f in self.state.files())
-        size = sum(f.size for f in files) + min(state_bytes, sum(f.rows for f in files) * self.sizes.file)
+        rows, size = sum(f.rows for f in files), sum(f.size for f in files)
+        row_bytes = size / max(1, rows)
+        size += min(state_bytes, rows * self.sizes.file)
         count = min(MERGES, -(-size // self.workers.part_bytes))
         ranges = cut_ranges(self.changes, files, schema_of(self.state).identity[0], count)
         part = replace(self, workers=HERE, done=Merged())
         merged, states = zip(
-            *self.workers.each(partial(_merge_range, part, files, run, after, up_to), ranges), strict=True
+            *self.workers.each(partial(_merge_range, part, files, run, row_bytes, after, up_to), ranges), strict=True
         )
         self.state = states[0]
         if states[1:]:
@@ -154,8 +156,8 @@ class Merge:
         self.done = sum(merged, self.done)
         return self.done
 
-    def add_rows(self, rows: Iterable[pa.Table], run: int | None = None) -> None:
-        """Merge these rows, which have the columns of the changes, here."""
+    def add_rows(self, rows: Iterable[pa.Table], run: int | None = None, *, row_bytes: float) -> None:
+        """Merge these rows, which have the columns of the changes, here. `row_bytes`: of a file, about, per row."""
         self.state = self.refresh()
         self._schema = schema_of(self.state)
         target, identity = arrow_schema_of(self.state.schema), self._schema.identity
@@ -174,7 +176,7 @@ class Merge:
             files = order_files([KeyFile.of(f, identity) for f in self.state.files({False})])
             for group in cut_groups(keep_last(ordered, identity), identity, files, self.sizes.group, directory):
                 before = self.done.commits
-                self._merge_group(group, directory)
+                self._merge_group(group, row_bytes, directory)
                 if self.done.commits > before and self.done.commits % UPKEEP == 0:
                     self._merge_manifests()
         self.done += Merged(rows=count)
@@ -197,11 +199,11 @@ class Merge:
             landed = commit_on(self.table.catalog, self.table.names, self.state, build, pause=self.pause)
             self.state = landed or self.state
 
-    def _merge_group(self, group: Group, directory: Path) -> None:
+    def _merge_group(self, group: Group, row_bytes: float, directory: Path) -> None:
         for attempt in range(ATTEMPTS):
             try:
                 with TemporaryDirectory(dir=directory) as name:
-                    self._try_group(self.state, group, Path(name))
+                    self._try_group(self.state, group, row_bytes, Path(name))
                 return
             except ConflictError:
                 if attempt == ATTEMPTS - 1:
@@ -209,7 +211,7 @@ class Merge:
                 self.pause(random.uniform(0, min(_LONGEST_PAUSE, 0.05 * 2**attempt)))
                 self.state = self.refresh()
 
-    def _try_group(self, head: Head, group: Group, directory: Path) -> None:
+    def _try_group(self, head: Head, group: Group, row_bytes: float, directory: Path) -> None:
         """Merge a group into the state as it is in `head`. Raise `ConflictError` where others were first."""
         identity = schema_of(head).identity
         files = [KeyFile.of(f, identity) for f in head.files()]
@@ -219,7 +221,7 @@ class Merge:
             return
         made_at = self.clock()
         winners = keys.select(_pa.array(wins))
-        plans = list(_plan(files, group, identity, wins, held, self.sizes))
+        plans = list(_plan(files, group, identity, wins, held, self.sizes, row_bytes))
         removed = {f.file.path: f.file for plan in plans for f in plan.rewrite.files}
         size = sum(f.size for f in removed.values())
         if self.limit is not None and self.done.commits and self.done.replaced + size > self.limit:
@@ -297,11 +299,11 @@ class Merge:
 
 
 def _merge_range(
-    merge: Merge, files: Sequence[DataFile], run: int | None, after: int, up_to: int, keys: Range
+    merge: Merge, files: Sequence[DataFile], run: int | None, row_bytes: float, after: int, up_to: int, keys: Range
 ) -> tuple[Merged, Head]:
     """Merge a range of keys, and return the state as it is afterwards. Any process can do it."""
     merge = replace(merge)
-    merge.add_rows(rows_between(merge.changes, files, after, up_to, keys), run)
+    merge.add_rows(rows_between(merge.changes, files, after, up_to, keys), run, row_bytes=row_bytes)
     return merge.done, merge.state
 
 
@@ -344,15 +346,24 @@ def compare(head: Head, files: Iterable[KeyFile], group: Group, keys: Keys) -> t
 
 
 def _plan(
-    files: Sequence[KeyFile], group: Group, identity: Sequence[str], wins: Any, held: dict[str, Any], sizes: Sizes
+    files: Sequence[KeyFile],
+    group: Group,
+    identity: Sequence[str],
+    wins: Any,
+    held: dict[str, Any],
+    sizes: Sizes,
+    new_bytes: float,
 ) -> Iterator[_Plan]:
-    """Yield what is written again, in either partition: files of keys that change, and those that get keys."""
+    """Yield what is written again, in either partition: files of keys that change, and those that get keys.
+
+    `new_bytes`: of a file, per row, where the partition has none yet: as in the files that the changes come from.
+    """
     gone = np.asarray(group.keys[DELETED])
     changed = {path for path, places in held.items() if wins[places].any()}
     for deleted in (False, True):
         partition = [f for f in files if bool(f.file.partition) is deleted]
         rows, size = sum(f.file.rows for f in partition), sum(f.file.size for f in partition)
-        row_bytes = max(1.0, size / rows if rows else group.bytes / group.rows / _MEMORY_TO_FILE)
+        row_bytes = max(1.0, size / rows if rows else new_bytes)
         chosen = wins & (gone == deleted)
         places: Any = np.flatnonzero(chosen)
         keys = Keys(group.keys.filter(_pa.array(chosen)), identity)
@@ -416,10 +427,6 @@ def _check_shown(changes: str, run: int, state: Head) -> None:
 def _may_be_late(file: DataFile, bound: int) -> bool:
     times = file.bounds(EVENT_TIME)
     return file.rows > 0 and (file.partition == SNAPSHOT_DAY or times is None or times[0] <= bound)
-
-
-_MEMORY_TO_FILE = 6
-"""Bytes of rows in memory for a byte in a file, about."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -191,6 +192,17 @@ def test_files_are_ranges_of_keys_and_a_lookup_reads_one() -> None:
     for key in keys:
         assert len(holding(lake, (key,))) == 1
     assert holding(lake, ("j",)) == []
+
+
+def test_the_first_files_are_sized_as_the_changes_that_they_come_from(lake: StateLake) -> None:
+    """Only a file says how small its rows are: random text takes as much there as in memory, repeated text nothing."""
+    random = Random(1)
+    events = [Event(f"k{random.getrandbits(4000):01000x}", n + 1, START) for n in range(200)]
+    source = lake.write("20240101", events, lake.table.changes())
+
+    merge(lake, *events, sizes=Sizes(file=source.size // 5, small=1, group=1 << 30))
+
+    assert 4 <= len(files(lake)) <= 6
 
 
 def test_only_changed_ranges_are_written_again() -> None:
@@ -424,7 +436,7 @@ def test_a_state_that_was_recreated_in_the_meantime_is_noticed(lake: StateLake) 
     lake.make()
 
     with pytest.raises(ConflictError, match=r"made again|rolled back"):
-        Merge(lake.table, lake.table.changes(), state).add_rows([])
+        Merge(lake.table, lake.table.changes(), state).add_rows([], row_bytes=1)
 
 
 def test_a_state_that_was_rolled_back_in_the_meantime_is_noticed(lake: StateLake) -> None:
@@ -435,7 +447,7 @@ def test_a_state_that_was_rolled_back_in_the_meantime_is_noticed(lake: StateLake
     lake.glue.tables[lake.names.state_table]["Parameters"]["metadata_location"] = old
 
     with pytest.raises(ConflictError, match="rolled back"):
-        Merge(lake.table, lake.table.changes(), state).add_rows([])
+        Merge(lake.table, lake.table.changes(), state).add_rows([], row_bytes=1)
 
 
 # -- schemas -------------------------------------------------------------------------------------------------------
