@@ -29,11 +29,13 @@ Span = tuple[int, int]
 class Sizes:
     """Bytes of the state's files: `file` at most, about; below `small` neighbours are merged when one is written again.
 
-    `group`: about what one commit replaces; a refused commit writes it again.
+    `together`: of neighbours that are written again, about as much at a time, by a thread each. `group`: about what one
+    commit replaces; a refused commit writes it again.
     """
 
     file: int = 128 << 20
     small: int = 32 << 20
+    together: int = 256 << 20
     group: int = 1 << 30
 
 
@@ -175,12 +177,17 @@ def plan_rewrites(
         if file.file.path in replaced:
             pieces.setdefault(2 * place + 1, [])
     runs: list[list[int]] = []
+    size = 0
     for at in sorted(pieces):
         last = runs[-1][-1] if runs else -9
-        if at - last == 1 or (at - last == 2 and at % 2):
+        own = ordered[at // 2].file.size if at % 2 else 0
+        is_full = size + own > sizes.together and _is_apart(ordered[at // 2 - 1], ordered[at // 2])
+        if (at - last == 1 or (at - last == 2 and at % 2)) and not is_full:
             runs[-1].append(at)
+            size += own
         else:
             runs.append([at])
+            size = own
     taken = {at for run in runs for at in run}
     rewrites = []
     for run in runs:
@@ -191,6 +198,11 @@ def plan_rewrites(
         spans_of = tuple(span for at in run for span in pieces[at])
         rewrites.append(Rewrite(tuple(ordered[p] for p in places), spans_of))
     return rewrites
+
+
+def _is_apart(file: KeyFile, following: KeyFile) -> bool:
+    """Return whether one range ends before the other begins, by the first column: neither has rows of the other's."""
+    return file.high is not None and following.low is not None and bool(file.high[0] < following.low[0])
 
 
 def _spans(ordered: Sequence[KeyFile], keys: Keys, many: int) -> Iterator[tuple[int, Span]]:

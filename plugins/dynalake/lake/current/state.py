@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -52,6 +53,9 @@ ATTEMPTS = 20
 
 UPKEEP = 50
 """Commits of one merge after which its manifests are merged."""
+
+WRITERS = 2
+"""Threads that write files again: each encodes on a core of its own."""
 
 MEMORY_MB = 384
 """Memory for the rows of changes in a sort."""
@@ -231,7 +235,10 @@ class Merge:
                 action="nothing: the next run continues where this one ended",
                 table=self.table.names.table,
             )
-        added = [f for plan in plans for f in self._write(head, plan, group, winners, directory)]
+        group.settle()
+        with ThreadPoolExecutor(WRITERS) as pool:
+            written = pool.map(lambda plan: self._write(head, plan, group, winners, directory), plans)
+            added = [f for files_of_plan in written for f in files_of_plan]
         low, high = winners.box
 
         def build(now: Head, news: News) -> Change:

@@ -103,12 +103,15 @@ class Group:
         self._keys = [pa.concat_tables(self._keys).combine_chunks()]
         return self._keys[0]
 
-    def tables(self) -> Iterator[pa.Table]:
-        """Yield the rows; it can be called again."""
+    def settle(self) -> None:
+        """Finish it: no more rows come, and threads may share it."""
         if self._file is not None:
             self._spill()
             self._file.close()
             self._file = None
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the rows, once it is settled; it can be called again."""
         if self._path.exists():
             with pa.OSFile(str(self._path), "rb") as file:
                 reader = pa.ipc.open_file(file)

@@ -34,7 +34,7 @@ from tests.support.memory.steps import DROP, LATE, LOSE, THROTTLE, Steps, Worker
 STEPS = 500
 AT_ONCE = 4
 KEYS = "abcdef"
-SIZES = (Sizes(), Sizes(file=1, small=1, group=1), Sizes(file=3000, small=1500, group=3000))
+SIZES = (Sizes(), Sizes(file=1, small=1, group=1), Sizes(file=3000, small=1500, group=3000, together=6000))
 ATTEMPTS = 5
 
 

@@ -19,7 +19,7 @@ from dynalake.lake.catalog.iceberg import Change, DataFile
 from dynalake.lake.catalog.table import FOLDED_TO, SCHEMA, SNAPSHOT_RUN, number
 from dynalake.lake.current import winners
 from dynalake.lake.current.fold import fold, raise_bound
-from dynalake.lake.current.key_ranges import KeyFile, Sizes, cut_tables
+from dynalake.lake.current.key_ranges import KeyFile, Keys, Sizes, cut_tables, plan_rewrites
 from dynalake.lake.current.state import Merge, Merged, merge_late
 from dynalake.lake.files.parts import file_schema
 from dynalake.lake.files.read import read_rows
@@ -235,6 +235,32 @@ def test_with_a_sort_key_files_do_not_overlap_either() -> None:
     assert lake.state() == replay(events)
     assert max(len(holding(lake, pair)) for pair in pairs) == 1
     assert len(files(lake)) > 3
+
+
+def test_many_neighbours_are_written_again_a_few_at_a_time() -> None:
+    lake = StateLake(BY_TWO).make()
+    pairs = [(p, f"s{n:02}") for p, many in (("a", 2), ("b", 14), ("c", 2), ("d", 9), ("e", 2)) for n in range(many)]
+    sizes = Sizes(file=300, small=1, group=1 << 30, together=600)
+    merge(lake, *(Event(pair, n + 1, START) for n, pair in enumerate(pairs)), sizes=sizes)
+    identity = schema_of(lake.table.items()).identity
+    before = [KeyFile.of(f, identity) for f in files(lake)]
+    rows = pa.concat_tables(list(read_rows(lake.table.items(), files(lake), list(identity))))
+    keys = Keys(rows.sort_by([(name, "ascending") for name in identity]), identity)
+
+    rewrites = plan_rewrites(before, {f.file.path for f in before}, keys, sizes, 50)
+
+    assert sorted(f.file.path for r in rewrites for f in r.files) == sorted(f.file.path for f in before)
+    assert sum(r.keys for r in rewrites) == len(pairs)
+    assert len(rewrites) > 2
+    for one, following in pairwise(sorted(rewrites, key=lambda r: r.spans)):
+        assert keys.key(one.spans[-1][1] - 1)[0] < keys.key(following.spans[0][0])[0], (
+            "a slice is apart from the others"
+        )
+
+    events = [Event(pair, n + 100, START + 1) for n, pair in enumerate(pairs)]
+    merge(lake, *events, sizes=sizes)
+    assert lake.state() == replay(events)
+    assert max(len(holding(lake, pair)) for pair in pairs) == 1
 
 
 def test_a_small_table_is_one_file() -> None:
