@@ -11,6 +11,8 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -18,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.schema import Schema
 
 from dynalake.convert.once import Changes, LiveRows, Spool
 from dynalake.convert.options import ReadOptions
@@ -27,13 +30,14 @@ from dynalake.convert.read.raw_batch import read_batch
 from dynalake.convert.row_day import day_before, with_day
 from dynalake.days import SNAPSHOT_DAY
 from dynalake.errors import ConflictError, LedgerError
-from dynalake.lake.catalog.iceberg import Head
+from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.columns.schema import DAY, Observed, TableSchema
 from dynalake.lake.files.folders import Part, Sums
 from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
 from dynalake.lake.tables.grow import grow_schema, schema_of
 from dynalake.lake.types.layout import extends
+from dynalake.lake.working.threads import THREADS, WORTH, write_each
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
@@ -278,9 +282,14 @@ class _DatedRows:
             if name not in self.columns and column.null_count < rows.num_rows:
                 self.columns.add(name)
 
-    def of(self, day: str) -> Iterator[pa.Table]:
-        for rows in self.spool:
-            yield rows if len(self.days) == 1 else rows.filter(pc.equal(rows[DAY], _pa.scalar(day)))
+    def of(self, day: str) -> list[Iterator[pa.Table]]:
+        """Return the rows of a day in parts, each a range of keys, that are worth a thread and a file of their own."""
+        if len(self.days) > 1:
+            return [(rows.filter(pc.equal(rows[DAY], _pa.scalar(day))) for rows in self.spool)]
+        if self.spool.size < THREADS * WORTH:
+            return [iter(self.spool)]
+        ends = [self.spool.rows * i // THREADS for i in range(THREADS + 1)]
+        return [self.spool.between(start, end) for start, end in pairwise(ends)]
 
 
 def _write(
@@ -293,5 +302,26 @@ def _write(
         folder = Folder(table.names.change_folder(day, batch.folder_of(day)), day)
         subdirectory = directory / f"day-{day}"
         subdirectory.mkdir()
-        writer = PartWriter(table, head, schema, folder, writing, subdirectory)
-        yield NewFolder(day, batch.folder_of(day), parts_of(writer.write(dated.of(day))))
+        parts = dated.of(day)
+        write = partial(_write_part, table, head, schema, folder, writing, subdirectory)
+        files = chain.from_iterable(write_each(write, [*enumerate(parts)], dated.spool.size))
+        yield NewFolder(day, batch.folder_of(day), parts_of(files))
+
+
+def _write_part(
+    table: Table,
+    head: Head,
+    schema: Schema,
+    folder: Folder,
+    writing: Writing,
+    directory: Path,
+    part: tuple[int, Iterator[pa.Table]],
+) -> tuple[DataFile, ...]:
+    number, rows = part
+    own = directory / str(number)
+    own.mkdir()
+    return PartWriter(table, head, schema, folder, writing, own, first=_PARTS * number).write(rows)
+
+
+_PARTS = 1000
+"""Between the numbers of the first files that two threads write: more than one of them writes."""

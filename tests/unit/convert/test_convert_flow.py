@@ -133,6 +133,25 @@ def test_landed_changes_become_typed_rows_once(flow: Flow) -> None:
     assert flow.run() is None
 
 
+def test_a_large_batch_is_written_by_threads_in_files_of_ranges_of_keys(
+    memory: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("convert.batch", "lake.working.threads"):
+        monkeypatch.setattr(f"dynalake.{module}.WORTH", 1 << 10)
+    memory.create()
+    memory.put(memory.today, "one", memory.lines(*(item(f"{n * 7 % 100:03}", value={"N": str(n)}) for n in range(100))))
+
+    done = memory.run()
+
+    assert done is not None
+    assert done.sums.rows == 100
+    head = memory.table.changes()
+    first, second = sorted((file.bounds("id") or ("", ""), file.rows) for file in head.files())
+    assert first == (("000", "049"), 50)
+    assert second == (("050", "099"), 50)
+    assert memory.found(head, "id", "value") == [(f"{n * 7 % 100:03}", n) for n in range(100)]
+
+
 def test_late_changes_are_in_the_state_and_in_the_changes(flow: Flow) -> None:
     flow.create()
     flow.table.catalog.commit(flow.table.changes(), Commit(properties={BOUND: str(flow.now)}))

@@ -211,3 +211,20 @@ def test_live_rows_of_the_snapshot_are_not_compared() -> None:
     lake.run()
 
     assert [(r.id, r.sequence, r.day) for r in lake.rows()] == [("a", 1, "00000000"), ("a", 1, lake.today)]
+
+
+@given(
+    st.lists(st.integers(0, 5), max_size=6), st.sampled_from([1, 30, 1 << 20]), st.integers(0, 20), st.integers(0, 20)
+)
+def test_rows_between_two_places_are_read_from_memory_and_disk(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], held: int, start: int, end: int
+) -> None:
+    values, spool = iter(range(100)), Spool(tmp_path_factory.mktemp("once") / "rows")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(once, "HELD", held)
+        for size in sizes:
+            spool.add(pa.table({"n": pa.array([next(values) for _ in range(size)], pa.int64())}))
+
+    assert spool.rows == sum(sizes)
+    assert [n for rows in spool for n in rows["n"].to_pylist()] == [*range(sum(sizes))]
+    assert [n for rows in spool.between(start, end) for n in rows["n"].to_pylist()] == [*range(sum(sizes))][start:end]

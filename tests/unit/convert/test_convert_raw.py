@@ -14,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynalake.convert.read import raw
-from dynalake.convert.read.raw import BadLine, BrokenObject, parse_line, stream_lines
-from dynalake.convert.read.records import RecordParser, kind_of
+from dynalake.convert.read.raw import BadLine, BrokenObject, decode, parse_line, stream_lines
+from dynalake.convert.read.records import RecordParser, is_types_text, kind_of, types_text
+from dynalake.record.attribute import AMBIGUOUS_TYPES
 from dynalake.record.key import ItemKey, KeyAttribute
 
 pytestmark = pytest.mark.slow
@@ -157,3 +158,21 @@ def test_reasons_are_counted_by_kind() -> None:
     assert set(kinds.values()) == {20}
     assert len(kinds) == 9
     assert max(map(len, reasons)) < 150
+
+
+PATHS = st.text(st.sampled_from('ab:,{}"\\/\u00e9 \x1f\n'), max_size=4)
+TYPES_OF = st.lists(st.tuples(PATHS, st.sampled_from([*AMBIGUOUS_TYPES, "S", "", "b"])), max_size=3)
+
+
+@given(TYPES_OF, st.booleans(), st.sampled_from(["", " ", ",", "}"]))
+def test_a_text_of_types_is_valid_if_it_is_written_as_they_are(
+    types: list[tuple[str, str]], escaped: bool, more: str
+) -> None:
+    pairs = (f"{json.dumps(path, ensure_ascii=escaped)}:{json.dumps(kind)}" for path, kind in types)
+    text = f"{{{','.join(pairs)}}}{more}"
+    try:
+        expected = types_text(decode(text)) == text
+    except ValueError:
+        expected = False
+
+    assert is_types_text(text) == expected

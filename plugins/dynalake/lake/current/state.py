@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,6 +36,7 @@ from dynalake.lake.files.parts import Folder, PartWriter, Writing
 from dynalake.lake.files.ranges import Range, cut_ranges
 from dynalake.lake.files.read import arrow_schema_of, read_rows
 from dynalake.lake.files.sort import UnorderedError, sort_rows
+from dynalake.lake.working.threads import write_each
 from dynalake.lake.working.workers import HERE, Workers
 from dynalake.record.change import EVENT_TIME
 
@@ -53,9 +53,6 @@ ATTEMPTS = 20
 
 UPKEEP = 50
 """Commits of one merge after which its manifests are merged."""
-
-WRITERS = 2
-"""Threads that write files again: each encodes on a core of its own."""
 
 MEMORY_MB = 384
 """Memory for the rows of changes in a sort."""
@@ -236,9 +233,8 @@ class Merge:
                 table=self.table.names.table,
             )
         group.settle()
-        with ThreadPoolExecutor(WRITERS) as pool:
-            written = pool.map(lambda plan: self._write(head, plan, group, winners, directory), plans)
-            added = [f for files_of_plan in written for f in files_of_plan]
+        written = write_each(lambda plan: self._write(head, plan, group, winners, directory), plans, size)
+        added = [file for files_of_plan in written for file in files_of_plan]
         low, high = winners.box
 
         def build(now: Head, news: News) -> Change:

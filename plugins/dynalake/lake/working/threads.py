@@ -1,0 +1,24 @@
+"""Threads that encode and write files: Arrow releases Python's lock, so each keeps a core busy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+THREADS = 2
+"""Each holds a row group and its pages in memory."""
+
+WORTH = 64 << 20
+"""Bytes of work below which a thread saves nothing worth having."""
+
+
+def write_each(work: Callable[[T], R], parts: Sequence[T], size: int) -> list[R]:
+    """Return the result of `work` for each part, in their order; raise what it raises. `size`: bytes of all parts."""
+    if len(parts) < 2 or size < THREADS * WORTH:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(work, parts))
