@@ -37,7 +37,7 @@ from dynalake.lake.files.folders import Part, Sums
 from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
 from dynalake.lake.tables.grow import grow_schema, schema_of
 from dynalake.lake.types.layout import extends
-from dynalake.lake.working.threads import THREADS, WORTH, write_each
+from dynalake.lake.working.threads import THREADS, WORTH, prepare_next, write_each
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
@@ -203,7 +203,7 @@ def _convert(table: Table, batch: Batch, read: Read, writing: Writing, directory
         )
     changes = Changes(schema.identity)
     dated = _DatedRows(Spool(directory / "rows"), {batch.day}, {DAY})
-    for chunk in rows.tables(schema):
+    for chunk in prepare_next(rows.tables(schema)):
         changes.add(chunk)
         dated.add(with_day(chunk, batch.day, table.names.lake.zone))
     live = LiveRows(schema.identity, directory)

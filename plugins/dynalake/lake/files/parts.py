@@ -19,6 +19,7 @@ from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.files.folders import Part
 from dynalake.lake.files.read import arrow_schema_of
+from dynalake.lake.working.threads import prepare_next
 
 CODECS = ("zstd", "snappy", "gzip")
 
@@ -89,7 +90,7 @@ class PartWriter:
 
         `tables` have the columns of the schema, in any order.
         """
-        groups = self._group(tables)
+        groups = prepare_next(self._group(tables))
         group: pa.Table | None = next(groups, self._arrow.empty_table())
         while group is not None:
             path = self._directory / f"part-{len(self._files):05d}.parquet"

@@ -1,8 +1,8 @@
-"""Threads that encode and write files: Arrow releases Python's lock, so each keeps a core busy."""
+"""Threads that prepare, encode and write files: Arrow releases Python's lock, so each keeps a core busy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,3 +22,13 @@ def write_each(work: Callable[[T], R], parts: Sequence[T], size: int) -> list[R]
         return [work(part) for part in parts]
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(work, parts))
+
+
+def prepare_next(items: Iterator[T]) -> Iterator[T]:
+    """Yield the items. A thread makes the next one while the caller works with the one before."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item  # type: ignore[misc]  # mypy does not tell the end from an item
