@@ -11,6 +11,8 @@ SEEDS  ?=
 LOCAL  ?=
 YES    ?=
 ONLY   ?=
+FOR    ?=
+AIRFLOW ?=
 
 # Caches also stay in this folder.
 export UV_CACHE_DIR := $(CURDIR)/.local/uv-cache
@@ -19,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo conformance up trino down quick test test-all test-unit test-local test-real test-aws test-airflow test-dags test-commands test-oldest test-terraform test-trino \
-        test-handoff bench environments check check-types check-templates check-code format wheel lock clean
+        test-handoff bench environments check check-types check-templates check-code format wheel bundle lock lock-mwaa clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -122,12 +124,27 @@ COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.
 wheel: .venv/.dev  ## Build dist/dynalake-*.whl, to install where Airflow runs
 	@$(BIN)/python -m hatchling build --target wheel
 
+bundle: $(UV)  ## Write dist/mwaa, dist/astronomer and dist/helm, to deploy dynalake there; FOR=mwaa for one, AIRFLOW=3.2.1 for MWAA's older version
+	@$(BIN)/python -m infra.bundle $(if $(FOR),--for '$(FOR)') $(if $(AIRFLOW),--airflow '$(AIRFLOW)')
+
 lock: $(UV)  ## Compile the requirements files and the list of jars
 	$(COMPILE) pyproject.toml -o requirements.txt
 	for name in uv demo local checkov terraform; do $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 pyproject.toml requirements/oldest.in -o requirements/oldest.txt
 	$(BIN)/python -m infra.local.trino lock
+
+# The versions of Airflow on Amazon MWAA. Their images have the packages of Airflow's constraints, in which only pyiceberg is
+# not the one that dynalake needs.
+MWAA_VERSIONS := 3.2.1 3.3.1
+CONSTRAINTS   ?= https://raw.githubusercontent.com/apache/airflow
+
+lock-mwaa: $(UV)  ## Compile the requirements of Amazon MWAA's versions of Airflow, whose constraints it reads from GitHub
+	for version in $(MWAA_VERSIONS); do \
+	  { curl --fail --silent --show-error --location $(CONSTRAINTS)/constraints-$$version/constraints-3.12.txt || exit 1; \
+	    echo apache-airflow==$$version; } | grep --invert-match '^pyiceberg==' >.local/constraints.txt && \
+	  $(UV) pip compile -q --python-version 3.12 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-annotate \
+	    --custom-compile-command 'make lock-mwaa' -c .local/constraints.txt pyproject.toml -o requirements/mwaa-$$version.txt || exit 1; done
 
 clean: down  ## Remove everything that was installed or created here
 	rm -rf dist .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
