@@ -22,6 +22,7 @@ from dynalake.errors import SettingsError
 from dynalake.options.lakes import LakeEntry
 from dynalake.ui import data
 from dynalake.ui.data import read_certificate, unchecked
+from dynalake.version import VERSION
 from dynalake.watch.status import LARGEST_BYTES, Overview, load_overview
 from tests.airflow.lake_page import EVIL, LAKE, Page, hostile, overview, well
 
@@ -57,6 +58,14 @@ def test_the_cookie_of_the_browser_is_accepted_too(page: Page) -> None:
 def test_no_other_path_exists(page: Page, path: str) -> None:
     assert page.get(path).status_code == 404
     assert page.client.post("/", headers={"Authorization": f"Bearer {page.tokens['viewer']}"}).status_code == 405
+
+
+def test_pages_say_which_version_made_them_but_not_to_strangers(page: Page) -> None:
+    footer = f">dynalake {VERSION}</footer>"
+    assert footer in page.get().text
+    assert footer in page.get("/tables/RECEIPTS").text
+    assert footer not in page.get(user="no login").text
+    assert footer not in page.get(user="stranger").text
 
 
 def test_the_overview_shows_the_worst_first(page: Page) -> None:

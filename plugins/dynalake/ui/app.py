@@ -29,6 +29,7 @@ from dynalake.ui.links import dag_page, lake_links, table_actions, table_links
 from dynalake.ui.runs import details_of, read_runs, read_schedule, read_startable
 from dynalake.ui.texts import command_of, iso, utc
 from dynalake.ui.view import COLUMNS, FIRST, NO_OWNER, overview_view, table_row
+from dynalake.version import VERSION
 from dynalake.watch.judge import duration
 from dynalake.watch.status import WRONG_VALUES
 
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 # Every value is escaped: a table, an attribute or an error message may contain anything.
 _templates = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-_templates.globals.update(script=SCRIPT, style=STYLE)
+_templates.globals.update(script=SCRIPT, style=STYLE, version=VERSION)
 _templates.filters.update(command=command_of, dags=name_dags, iso=iso, seconds=duration, utc=utc)
 
 _HEADERS = {
