@@ -118,6 +118,19 @@ def test_the_page_for_other_dags_shows_the_example_that_is_tested() -> None:
     assert f"```python\n{example}```\n" in (REPOSITORY / "docs" / "consume.md").read_text()
 
 
+def test_the_product_says_what_the_troubleshooting_quotes() -> None:
+    """Piece by piece: an ellipsis stands for a value, or for what is left out."""
+    sources = [path for folder in ("plugins", "lambda_src") for path in (REPOSITORY / folder).rglob("*.py")]
+    nodes = (node for path in sources for node in ast.walk(ast.parse(path.read_text())))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    texts += [path.read_text() for path in (REPOSITORY / "plugins/dynalake/ui/templates").glob("*.html")]
+    said = "\n".join(texts)
+    quotes = re.findall("“([^”]+)”", (REPOSITORY / "docs" / "troubleshooting.md").read_text())
+    pieces = [piece.strip() for quote in quotes for piece in quote.split("…") if piece.strip()]
+    assert len(pieces) > 60
+    assert [piece for piece in pieces if piece not in said] == []
+
+
 def test_every_target_of_the_makefile_is_described() -> None:
     listed = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
