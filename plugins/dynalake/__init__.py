@@ -16,5 +16,6 @@ Each line uses those below it; `docs/architecture.md` draws them.
     aws, sources    the way to AWS, and its refusals; what is deployed there
     names, firehose_zones, days          names and paths, time zones, days
     record          the change record
-    errors, version every error, in one tree; the version of dynalake
+    errors          every error, in one tree
+    version         the version of dynalake
 """

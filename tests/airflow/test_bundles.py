@@ -42,6 +42,11 @@ print(json.dumps({
     "plugins": [plugin.name for plugin in plugins],
     "package": build_package(Lake("test", "123456789012", "eu-west-1")).key,
     "templates": sorted(path.name for path in template_folder().iterdir()),
+    "loose": sorted({
+        name for name, module in sys.modules.items()
+        if (getattr(module, "__file__", None) or "").startswith(os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"])
+        and name.partition(".")[0] != "dynalake"
+    }),
     "modules": sorted({
         str(module.__file__) for name, module in sys.modules.items()
         if name.partition(".")[0] in ("dynalake", "forwarder", "infra", "tests") and getattr(module, "__file__", None)
@@ -111,6 +116,7 @@ def test_a_bundle_is_all_that_a_fresh_airflow_needs(place: str, tmp_path: Path) 
     assert "dynalake" in loaded["plugins"]
     assert loaded["templates"] == sorted(path.name for path in (REPOSITORY / "infra/cloudformation").iterdir())
     assert loaded["package"].startswith("dynalake-code/forwarder-")
+    assert loaded["loose"] == ["airflow_plugin"], ".airflowignore keeps Airflow from the other modules"
     assert len(loaded["modules"]) > 10
     assert [name for name in loaded["modules"] if not name.startswith(str(folder))] == []
 
