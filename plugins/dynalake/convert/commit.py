@@ -282,10 +282,15 @@ class _Commit:
         batches = sum(len(unit.batches) for unit in kept)
         added = tuple(f for unit in kept for f in unit.added)
         days = ",".join(sorted({f.partition for f in added}))
+        replaced = tuple(f for unit in kept for f in unit.rest.replaced)
         return Change(
             added,
-            tuple(f for unit in kept for f in unit.rest.replaced),
+            replaced,
             note={MADE_BY: "convert", "dynalake.batches": str(batches), DAYS: days},
+            # Each run adds a manifest, and the next one reads all of the open day's.
+            merge=frozenset() if replaced else head.plan_merge(),
+            # A plan makes new names: of its folders, and of those for the rows that stay.
+            named_after=frozenset(ready.batch.snapshot for unit in kept for ready in unit.batches),
         )
 
 

@@ -18,7 +18,7 @@ from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.snapshot import finish_snapshot, is_unfinished
 from dynalake.lake.current.state import merge_late
-from dynalake.lake.current.view_entries import write_views
+from dynalake.lake.current.view_entries import show_tables
 from dynalake.lake.files.folders import Sums
 from dynalake.lake.files.parts import Writing
 from dynalake.lake.working.findings import Finding
@@ -92,14 +92,14 @@ def commit_plan(
     Another call, by any process, after a kill or a lost answer commits nothing twice, and returns the same. Raises what
     `finish_table` raises.
     """
-    changes, state = table.changes(), table.items()
-    findings = finish_swap(table, changes, state, workers)
-    if is_unfinished(changes, state):  # the end of a swap changes both
-        changes, state = table.changes(), table.items()
+    changes, state, findings = _write_views(table)
+    if is_unfinished(changes, state):
+        swap = finish_swap(table, changes, state, workers)
+        changes, state, findings = _write_views(table)  # the end of a swap changes both
+        findings = (*swap, *findings)
     converted = [result for result in results.values() if result is not None]
     # A run that had ended already, except for the answer of its last task, no longer has a plan.
     failed = tuple(number for number, r in results.items() if r is None and is_planned(table, plan, number))
-    findings += _write_views(table)
     ready = [result for result in converted if not result.waits]
     committed = commit_results(table, changes, state, ready, now, merge, writing, work_directory)
     waits = (Waiting(result.batch, result.waits) for result in converted if result.waits)
@@ -138,8 +138,10 @@ def finish_table(
         commits.append(commit_results(table, *heads, converted, now, merge, writing, work_directory))
         waiting = (*waiting, *commits[-1].waiting)
     # A user may run a failed task again, and then it needs its plan.
-    for finished_plan in plans[1 if failed else 0 :]:
-        delete_plan(table, finished_plan)
+    if not failed:
+        table.store.delete_all(key for number in results for key in _plan_keys(table, plan, number))
+    for retried in plans[1:]:
+        delete_plan(table, retried)
     return _sum_up(table, commits, waiting, failed, findings)
 
 
@@ -166,16 +168,16 @@ def finish_swap(table: Table, changes: Head, state: Head, workers: Workers = HER
     return ()
 
 
-def _write_views(table: Table) -> tuple[Finding, ...]:
+def _write_views(table: Table) -> tuple[Head, Head, tuple[Finding, ...]]:
     """Give the views the columns that came in this run, or in one that died, before any row has values for them.
 
-    Changes do not wait for the views.
+    Return both tables as they are, the changes read first. Changes do not wait for the views.
     """
     try:
-        write_views(table)
+        return *show_tables(table), ()
     except ConflictError as error:
-        return (Finding("views", table.names.table, error.received, error.action),)
-    return ()
+        finding = Finding("views", table.names.table, error.received, error.action)
+        return table.changes(), table.items(), (finding,)
 
 
 def _convert(
@@ -238,6 +240,10 @@ def _forgotten(table: Table, waiting: Sequence[Waiting]) -> Iterator[Finding]:
         yield Finding(
             "named day", table.names.table, f"dt={day} was not converted again: {reason}", "name it again", day
         )
+
+
+def _plan_keys(table: Table, plan: str, number: int) -> tuple[str, str]:
+    return table.names.conversion_batch(plan, number), table.names.conversion_result(plan, number)
 
 
 def delete_plan(table: Table, plan: str) -> None:

@@ -1,7 +1,7 @@
 """The due raw objects of a table, those that no live row was made from, in batches.
 
 The number of calls depends on the last days, and not on the history: one listing of raw objects, the reported days, and
-the manifests that came since the last run (`convert/named.py`).
+the manifests that came since the last run (`convert/named.py`). With nothing due there are four.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from itertools import groupby
 from typing import Any
 
 from dynalake.aws.s3 import StoredObject
-from dynalake.convert.named import ETags, find_named
+from dynalake.convert.named import ETags, NamedCopy, find_named, read_copy
 from dynalake.days import SNAPSHOT_DAY, check_day, check_known, day_of, milliseconds, parse_day, shift_day
 from dynalake.errors import ConflictError, SettingsError
 from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import HISTORY_FROM, Table
 from dynalake.lake.files.folders import Input, new_folder
 from dynalake.lake.files.raw_days import list_raw, list_raw_days
+from dynalake.lake.tables.identity import table_id_of
 
 LISTED_DAYS = 8
 """Minimum days of raw objects that each run lists: changes that Kinesis kept for a week may come today."""
@@ -94,13 +95,15 @@ class Batch:
 class TablePlan:
     """The due batches of one table. `changed`: keys of objects with new content since live rows were made from them.
 
-    `beyond`: how many more objects are due; they are for the next run.
+    `beyond`: how many more objects are due; they are for the next run. `table_id`: that of the DynamoDB table whose
+    items the lake has; known where something is due.
     """
 
     table: str
     batches: tuple[Batch, ...] = ()
     changed: tuple[str, ...] = ()
     beyond: int = 0
+    table_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,11 +171,16 @@ def plan_table(
     first = first_day(day_of(now, names.lake.zone), retention_hours)
     reported = _list_reported(table)
     objects = list(list_landed(table, first))
-    for day in sorted({*reported, *again}):
-        if day < first:
-            objects += list_raw(table.store, names.raw_day(day))
+    older = sorted(day for day in {*reported, *again} if day < first)
+    copy = read_copy(table)
+    quiet = not older and not again and copy.names(table, map(input_of, objects), first)
+    for day in older:
+        objects += list_raw(table.store, names.raw_day(day))
     # The table is loaded after the listings, so that what others commit in between is not planned again.
-    head = table.changes()
+    head = table.catalog.load_if_changed(names.changes_table, copy.location if quiet else "")
+    if head is None:
+        _forget_reported(table, reported.values(), now)
+        return TablePlan(names.table)
     dropped = sorted(day for day in again if day < history_from(head))
     if dropped:
         raise SettingsError(
@@ -181,7 +189,7 @@ def plan_table(
             action="leave them out: what was dropped is kept in the raw objects and in the state",
             table=names.table,
         )
-    due, changed = find_due(table, head, objects, again, first)
+    due, changed = find_due(table, head, objects, again, first, copy)
     due_days = {d.day for d in due}
     _forget_reported(table, [marker for day, marker in reported.items() if day not in due_days], now)
     return put_plan(table, head, due, changed, limits, now)
@@ -259,15 +267,21 @@ def _is_day(text: str) -> bool:
 
 
 def find_due(
-    table: Table, head: Head, objects: Iterable[StoredObject], again: Collection[str], first: str
+    table: Table,
+    head: Head,
+    objects: Iterable[StoredObject],
+    again: Collection[str],
+    first: str,
+    copy: NamedCopy | None = None,
 ) -> tuple[tuple[Due, ...], tuple[str, ...]]:
     """Return which of these objects are due, and the keys of those from whose earlier bytes live rows were made.
 
-    `again`: days that are converted again, whole. `first`: the first day that each run lists (`first_day`).
+    `again`: days that are converted again, whole. `first`: the first day that each run lists (`first_day`). `copy`: as
+    `find_named` takes it.
     """
     since = history_from(head)
     kept = [o for o in objects if (parse_day(o.key) or "") >= since]
-    named = find_named(table, head, {parse_day(o.key) or "" for o in kept} - set(again), first)
+    named = find_named(table, head, {parse_day(o.key) or "" for o in kept} - set(again), first, copy)
     due = plan_due(kept, named, again)
     return due, tuple(sorted(o.key for d in due if not d.again for o in d.objects if o.key in named))
 
@@ -300,7 +314,7 @@ def put_plan(
     for batch in batches:
         body = json.dumps(batch.to_dict(), ensure_ascii=True).encode()
         table.store.write(table.names.conversion_batch(plan, batch.number), body)
-    return TablePlan(table.names.table, tuple(batches), changed, beyond)
+    return TablePlan(table.names.table, tuple(batches), changed, beyond, table_id_of(head))
 
 
 def _list_reported(table: Table) -> dict[str, StoredObject]:

@@ -52,6 +52,7 @@ _SENTENCES = "sentences"  # the XCom with the texts that `plan` leaves to `repor
 @gate(execution_timeout=limits.PLAN, retries=1)
 def plan() -> list[dict[str, Any]]:
     """Finds the raw objects without live rows. If there are none, no other task runs."""
+    from dynalake.capture.lake.registry import read_settings
     from dynalake.convert.plan import check_landed
     from dynalake.lake.catalog.table import Table
 
@@ -61,7 +62,8 @@ def plan() -> list[dict[str, Any]]:
         return []
     where, days = lake(aws), _days()
     check_landed([Table(aws, where.table(name)) for name in chosen], days)
-    planned = each_table(chosen, lambda name: _plan_table(Table(aws, where.table(name)), days), "planned")
+    settings = read_settings(aws, where)
+    planned = each_table(chosen, lambda name: _plan_table(Table(aws, where.table(name)), settings, days), "planned")
     plans = [p for p in planned.values() if p is not None]
     large = [p for p in plans if p.batches and is_for_spark(partial(_count, p))]
     batches = _choose([p for p in plans if p not in large], most_mapped() - len(large))
@@ -163,7 +165,7 @@ def commit(work: dict[str, Any]) -> dict[str, Any]:
     done = finish_table(table, work["plan"], results, ConvertLimits(), lambda: datetime.now(UTC))
     for line in _lines(done):
         say(line)
-    emit(table, "commit")
+    emit(table, "commit", known=True)
     return done.to_dict()
 
 
@@ -236,21 +238,26 @@ def _days() -> list[str]:
     return [check_named(day) for day in requested(ConvertOptions).days]
 
 
-def _plan_table(table: Table, days: Sequence[str]) -> TablePlan | None:
-    """Return a table's plan; None if it was never set up with Iceberg tables."""
+def _plan_table(table: Table, settings: Mapping[str, str], days: Sequence[str]) -> TablePlan | None:
+    """Return a table's plan; None if it was never set up with Iceberg tables.
+
+    `settings`: the texts of all tables' settings (`read_settings`).
+    """
     from dynalake.capture.lake.registry import load_settings
     from dynalake.convert.plan import ConvertLimits, plan_table
     from dynalake.errors import CatalogError
     from dynalake.lake.catalog.metadata_note import noted_metadata
     from dynalake.lake.tables.identity import check_live_table
+    from dynalake.options.settings import TableSettings
 
-    hours = load_settings(table).stream_retention_hours
+    text = settings.get(table.names.table)
+    hours = (load_settings(table) if text is None else TableSettings.from_json(text)).stream_retention_hours
     most = ConvertLimits() if requested(Engine).engine == "arrow" else ConvertLimits(batches=ON_SPARK)
     try:
         planned = plan_table(table, most, datetime.now(UTC), days, retention_hours=hours)
         if planned.batches:
             # A template may replace a table while the same pipeline reads the new one.
-            check_live_table(table)
+            check_live_table(table, planned.table_id)
         return planned
     except CatalogError:
         if noted_metadata(table, table.names.changes_table) is None:

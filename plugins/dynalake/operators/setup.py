@@ -21,6 +21,7 @@ from dynalake.operators.task.session import (
     poke,
     requested,
     run_id,
+    run_lake,
     run_table,
     say,
     skip,
@@ -190,7 +191,7 @@ def _sizing(table: Table) -> tuple[int, str]:
     planned = plan_shards(settings, usage, stream)
     if settings.delivery == "kinesis":
         check_stream(table, settings, stream, planned.shards, now)
-    table_costs = costs(usage, settings, planned.shards, template_text("table"))
+    table_costs = costs(usage, settings, planned.shards, template_text("table"), run_lake().convert_every_minutes)
     say(cost_table(table_costs))
     return planned.shards, quote(settings, usage, planned, table_costs, table.names.lake.region)
 

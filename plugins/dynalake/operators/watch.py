@@ -69,7 +69,15 @@ def look(name: str) -> str:
     previous = None if before is None else before.readings
     if previous is not None and options.repaired:
         previous = replace(previous, lost_at=None, repaired_at=milliseconds(datetime.now(UTC)))
-    readings = gather(table, settings, targets, datetime.now(UTC), previous=previous, items=options.compared_items)
+    readings = gather(
+        table,
+        settings,
+        targets,
+        datetime.now(UTC),
+        previous=previous,
+        items=options.compared_items,
+        convert_every_minutes=run_lake().convert_every_minutes,
+    )
     status = TableStatus.of(name, readings, targets, before)
     save_status(table, status)
     label(f"{name}: {status.state}")
@@ -148,7 +156,10 @@ def leave_reading(table: Table) -> None:
         settings, before = load_settings(table), load_status(table)
         targets = Targets(freshness_minutes=settings.freshness_alarm_minutes)
         previous = None if before is None else before.readings
-        readings = gather(table, settings, targets, datetime.now(UTC), previous=previous, items=0)
+        every = run_lake().convert_every_minutes
+        readings = gather(
+            table, settings, targets, datetime.now(UTC), previous=previous, items=0, convert_every_minutes=every
+        )
         status = TableStatus.of(table.names.table, readings, targets, before)
         # A look of the watch in the meantime knows more: what it compared, and what a user reported as repaired.
         if load_status(table) == before:

@@ -1,7 +1,7 @@
 """The dollars a month of one table's pipeline, by each delivery. Pure.
 
-It leaves out what all tables share (the forwarder's alarms, the dashboard, S3's request metrics of errors), the cost of
-the data itself (storage, conversion), and Airflow.
+It leaves out what all tables share (the forwarder's alarms, the dashboard, S3's request metrics of errors), the storage
+of the data, and Airflow.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dynalake.options.lakes import LakeEntry
 from dynalake.options.settings import TableSettings
 from dynalake.sizing.prices import price
+from dynalake.sizing.requests import month_of
 from dynalake.sizing.usage import Usage
 
 HOURS = 730
@@ -33,6 +35,7 @@ EMITTED_METRICS = 3
 MAPPING_METRICS = 6
 # Metrics that one look of dynalake_watch requests from CloudWatch, every ten minutes.
 WATCHED_METRICS, LOOKS_A_DAY = 8, 144
+CONVERT_EVERY_MINUTES = LakeEntry().convert_every_minutes
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Cost:
         return sum(self.parts.values())
 
 
-PARTS = ("Lambda", "Kinesis", "Firehose", "S3 PUTs", "CloudWatch")
+PARTS = ("Lambda", "Kinesis", "Firehose", "S3 PUTs", "CloudWatch", "Conversion")
 
 
 def traffic_of(usage: Usage, settings: TableSettings) -> Traffic:
@@ -111,11 +114,18 @@ def objects_of(usage: Usage, settings: TableSettings, shards: int) -> float:
     return objects * HOURS / 24 / usage.days
 
 
-def costs(usage: Usage, settings: TableSettings, shards: int, template: str) -> tuple[Cost, ...]:
+def costs(
+    usage: Usage,
+    settings: TableSettings,
+    shards: int,
+    template: str,
+    convert_every_minutes: int = CONVERT_EVERY_MINUTES,
+) -> tuple[Cost, ...]:
     """Return the costs of `direct`, of `kinesis` with `shards`, and of `kinesis` on demand.
 
     `template` is that of the table's stack.
     """
+    every = convert_every_minutes
     traffic = traffic_of(usage, settings)
     kept = max(0, settings.stream_retention_hours - 24)
     provisioned = shards * HOURS * (
@@ -127,10 +137,10 @@ def costs(usage: Usage, settings: TableSettings, shards: int, template: str) -> 
         + price("kinesis_on_demand_gb_kept") * kept / HOURS
     )
     return (
-        _cost("direct", "direct", 0.0, 1, usage, settings, traffic, template),
-        _cost(f"kinesis, {shards} × shard", "kinesis", provisioned, shards, usage, settings, traffic, template),
+        _cost("direct", "direct", 0.0, 1, usage, settings, traffic, template, every),
+        _cost(f"kinesis, {shards} × shard", "kinesis", provisioned, shards, usage, settings, traffic, template, every),
         # https://docs.aws.amazon.com/streams/latest/dev/how-do-i-size-a-stream.html : it begins with four.
-        _cost("kinesis, on demand", "kinesis", on_demand, max(4, shards), usage, settings, traffic, template),
+        _cost("kinesis, on demand", "kinesis", on_demand, max(4, shards), usage, settings, traffic, template, every),
     )
 
 
@@ -143,6 +153,7 @@ def _cost(
     settings: TableSettings,
     traffic: Traffic,
     template: str,
+    convert_every_minutes: int,
 ) -> Cost:
     seconds = traffic.invocations * SECONDS + traffic.changes * SECONDS_PER_CHANGE
     lambda_ = traffic.invocations * price("lambda_request") + seconds * MEMORY_GB * price("lambda_gb_second_arm64")
@@ -152,12 +163,14 @@ def _cost(
         + traffic.invocations * LOG_BYTES / GB * price("log_gb")
         + WATCHED_METRICS * LOOKS_A_DAY * HOURS / 24 * price("metric_read")
     )
+    objects = objects_of(usage, settings, shards)
     parts = (
         lambda_,
         kinesis,
         traffic.billed_bytes / GB * price("firehose_gb"),
-        objects_of(usage, settings, shards) * price("s3_put"),
+        objects * price("s3_put"),
         cloudwatch,
+        month_of(usage, objects, convert_every_minutes).dollars,
     )
     return Cost(name, dict(zip(PARTS, parts, strict=True)))
 

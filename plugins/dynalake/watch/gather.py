@@ -23,6 +23,7 @@ from dynalake.lake.tables.identity import is_another, table_id_of
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
 from dynalake.options.settings import TableSettings
 from dynalake.record.key import ItemKey
+from dynalake.sizing.cost import CONVERT_EVERY_MINUTES
 from dynalake.sizing.limits import read_stream as read_kinesis
 from dynalake.sizing.shards import filled
 from dynalake.watch.judge import FIREHOSE_HOURS, READS, Targets, is_in_time, losing_until, unlanded_since
@@ -42,10 +43,12 @@ def gather(
     *,
     previous: Readings | None = None,
     items: int = 20,
+    convert_every_minutes: int = CONVERT_EVERY_MINUTES,
 ) -> Readings:
     """Return the readings of one table now. `previous`: the last ones, so that what has not changed is not read again.
 
-    `items`: how many are compared with DynamoDB. A table whose setup has not finished has no other readings.
+    `items`: how many are compared with DynamoDB. `convert_every_minutes` is the lake's. A table whose setup has not
+    finished has no other readings.
     """
     at = milliseconds(now)
     before = previous or Readings(at)
@@ -84,7 +87,7 @@ def gather(
         comparison=before.comparison,
         repaired_at=before.repaired_at,
         source=Source(description.get("ItemCount"), description.get("TableSizeBytes")),
-        month=read_month(table, settings, before.month, now) if description else before.month,
+        month=read_month(table, settings, before.month, now, convert_every_minutes) if description else before.month,
         owner=settings.owner,
     )
     readings = plan_lost(readings, points["dropped"], before, hand_off)

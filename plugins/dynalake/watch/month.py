@@ -17,14 +17,16 @@ from dynalake.watch.readings import Month
 EVERY_MS = 24 * 3_600_000
 
 
-def read_month(table: Table, settings: TableSettings, before: Month | None, now: datetime) -> Month:
+def read_month(
+    table: Table, settings: TableSettings, before: Month | None, now: datetime, convert_every_minutes: int
+) -> Month:
     """Return a month's cost of the table's delivery; `before` where that is younger than a day."""
     at = milliseconds(now)
     if before is not None and at - before.at < EVERY_MS:
         return before
     usage, stream = read_usage(table, now), read_stream(table)
     shards = stream.shards if stream is not None else plan_shards(settings, usage, stream).shards
-    chosen = own_cost(settings, costs(usage, settings, shards, template_text("table")))
+    chosen = own_cost(settings, costs(usage, settings, shards, template_text("table"), convert_every_minutes))
     return Month(at, chosen.delivery, {name: round(dollars, 4) for name, dollars in chosen.parts.items()})
 
 

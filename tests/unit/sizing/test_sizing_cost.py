@@ -18,6 +18,7 @@ from dynalake.options.settings import TableSettings
 from dynalake.sizing.cost import PARTS, Cost, alarm_metrics, costs, objects_of, traffic_of
 from dynalake.sizing.prices import FILE, where_and_when
 from dynalake.sizing.quote import cost_table, quote
+from dynalake.sizing.requests import QUIET, Requests, month_of, run_with_news, runs_a_month
 from dynalake.sizing.shards import plan_shards
 from dynalake.sizing.usage import Usage, usage_of
 from dynalake.watch.metrics import plan_metrics
@@ -67,6 +68,7 @@ def test_an_idle_table_pays_only_for_what_it_has() -> None:
     assert (direct.parts["Kinesis"], round(stream.parts["Kinesis"], 2)) == (0, 10.95)
     assert round(on_demand.parts["Kinesis"], 2) == 29.20
     assert {direct.parts[part] for part in ("Lambda", "Firehose", "S3 PUTs")} == {0.0}
+    assert round(direct.parts["Conversion"], 4) == round(QUIET.dollars * 4380, 4) == 0.0499
 
 
 def test_the_counted_metrics_are_those_that_the_watch_reads() -> None:
@@ -133,6 +135,29 @@ def test_the_page_shows_what_the_code_calculates() -> None:
         row = f"| {cost.delivery} | {' | '.join(f'{cost.parts[part]:,.2f}' for part in PARTS)} | {cost.dollars:,.2f} |"
         assert row in text, row
     assert where_and_when() in text
+
+
+def request_rows() -> list[str]:
+    """Return the rows of the page's table of requests, for a table and for a lake."""
+
+    def row(name: str, month: Requests) -> str:
+        puts, lists, gets, glue = (f"{count:,.0f}" for count in (month.puts, month.lists, month.gets, month.glue))
+        return f"| {name} | {puts} | {lists} | {gets} | {glue} | {month.dollars:,.2f} |"
+
+    rows = []
+    for every in (1, 5, 10, 60):
+        runs = runs_a_month(every)
+        idle = month_of(steady(0), 0, every)
+        busy = month_of(steady(1), objects_of(steady(1), SETTINGS, 1), every)
+        lake = QUIET * (950 * runs) + run_with_news(every) * (50 * runs)
+        rows += [row(f"{every}, idle", idle), row(f"{every}, busy", busy), row(f"{every}, 1,000 tables", lake)]
+    return rows
+
+
+def test_the_page_shows_the_requests() -> None:
+    text = PAGE.read_text()
+    for row in request_rows():
+        assert row in text, "\n".join(request_rows())
 
 
 @pytest.mark.parametrize(

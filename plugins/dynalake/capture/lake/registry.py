@@ -78,9 +78,14 @@ def list_tables(clients: Clients, lake: Lake) -> tuple[str, ...]:
 
     They are taken from the names of the parameters: settings that cannot be read concern their own table alone.
     """
+    return tuple(sorted(read_settings(clients, lake)))
+
+
+def read_settings(clients: Clients, lake: Lake) -> dict[str, str]:
+    """Return the text of each table's settings, by its name: ten tables with each call."""
     pages = clients.ssm.get_paginator("get_parameters_by_path").paginate(Path=lake.settings_path)
-    names = (parameter["Name"].rpartition("/")[2] for page in pages for parameter in page["Parameters"])
-    return tuple(sorted(name for name in names if re.fullmatch(TABLE_PATTERN, name)))
+    texts = {p["Name"].rpartition("/")[2]: p["Value"] for page in pages for p in page["Parameters"]}
+    return {name: text for name, text in texts.items() if re.fullmatch(TABLE_PATTERN, name)}
 
 
 def load_settings(table: Table) -> TableSettings:

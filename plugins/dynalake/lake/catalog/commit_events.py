@@ -60,21 +60,23 @@ class CommitEvent:
         }
 
 
-def take_events(table: Table, run: str) -> tuple[CommitEvent, ...]:
+def take_events(table: Table, run: str, *, known: bool = False) -> tuple[CommitEvent, ...]:
     """Return the events of all commits that no other run has taken. `run`: the same for each try of a task.
 
-    Call it where nothing else can fail: no other run gets these events.
+    Call it where nothing else can fail: no other run gets these events. `known`: both tables as this process has read
+    or committed them last; the next run takes what others have committed since.
     """
     stored = table.store.read_json(table.names.events_note)
     note = {} if stored is None else stored.value
     taken = dict(note.get("before" if note.get("run") == run else "after", {}))
-    changes, state = table.changes(), table.items()
+    load = table.catalog.latest if known else table.catalog.load
+    changes, state = load(table.names.changes_table), load(table.names.state_table)
     events = (
         *read_events(changes, taken.get(changes.uuid, 0), _OF_CHANGES),
         *read_events(state, taken.get(state.uuid, 0), _OF_STATE),
     )
     if events:
-        now = {head.uuid: _newest(head) for head in (changes, state)}
+        now = {head.uuid: max(_newest(head), taken.get(head.uuid, 0)) for head in (changes, state)}
         table.store.write_json(table.names.events_note, {"run": run, "before": taken, "after": now})
     return events
 

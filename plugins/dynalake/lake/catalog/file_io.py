@@ -1,5 +1,7 @@
 """S3 as pyiceberg reads and writes it, by boto3.
 
+Manifests, and lists of them, are never written again, so a process reads each once (`_KEPT` bytes of them).
+
 pyarrow's own S3 file system has hung in forked processes, which Airflow's tasks are:
 https://github.com/apache/airflow/issues/72035, https://github.com/apache/arrow/issues/50188.
 """
@@ -7,15 +9,18 @@ https://github.com/apache/airflow/issues/72035, https://github.com/apache/arrow/
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import replace
 from types import TracebackType
 from typing import BinaryIO, cast
 
+from cachetools import LRUCache
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
 from dynalake.aws.s3 import Store
 
 _WHOLE = 8 << 20  # bytes
+_KEPT = 16 << 20  # bytes
 
 
 class S3FileIO(FileIO):
@@ -24,9 +29,10 @@ class S3FileIO(FileIO):
     def __init__(self, store: Store) -> None:
         super().__init__({})
         self._store = store
+        self._kept = _Kept()
 
     def new_input(self, location: str) -> InputFile:
-        return _Input(self._store, location)
+        return _Input(self._store, location, self._kept if location.endswith(".avro") else None)
 
     def new_output(self, location: str) -> OutputFile:
         return _Output(self._store, location)
@@ -115,10 +121,28 @@ class _Ranges(io.RawIOBase):
         return part
 
 
+class _Kept:
+    """The bytes of the objects that were read last."""
+
+    def __init__(self) -> None:
+        self._bodies: LRUCache[str, bytes] = LRUCache(_KEPT, getsizeof=len)
+        self._turn = threading.Lock()
+
+    def read(self, source: _Object, location: str) -> bytes:
+        with self._turn:
+            body = self._bodies.get(location)
+        if body is None:
+            body = source.read()
+            with self._turn:
+                if len(body) <= _KEPT:
+                    self._bodies[location] = body
+        return body
+
+
 class _Input(InputFile):
-    def __init__(self, store: Store, location: str) -> None:
+    def __init__(self, store: Store, location: str, kept: _Kept | None = None) -> None:
         super().__init__(location)
-        self._object = _Object(store, location)
+        self._object, self._kept = _Object(store, location), kept
 
     def __len__(self) -> int:
         size = self._object.size()
@@ -130,7 +154,7 @@ class _Input(InputFile):
         return self._object.size() is not None
 
     def open(self, seekable: bool = True) -> InputStream:
-        return io.BytesIO(self._object.read())
+        return io.BytesIO(self._object.read() if self._kept is None else self._kept.read(self._object, self.location))
 
 
 class _Output(OutputFile):

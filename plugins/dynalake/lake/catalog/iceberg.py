@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -391,7 +392,8 @@ class Change:
     by which they stay and can be read, and `untag` takes names away. `reserve` is a schema whose field ids are never
     given to anything else from now on, though the table does not have it yet. `expire` are ids of snapshots and
     `drop_schemas` ids of schemas that go; `merge` are addresses of manifests to rewrite (`Head.plan_merge`), in a
-    commit that changes no files.
+    commit that removes no files. `named_after`: ids of snapshots at which the added files had no names yet, so that no
+    commit up to then has brought them; where there are none, all live files are compared.
     """
 
     add: tuple[DataFile, ...] = ()
@@ -406,10 +408,11 @@ class Change:
     expire: tuple[int, ...] = ()
     drop_schemas: tuple[int, ...] = ()
     merge: frozenset[str] = frozenset()
+    named_after: frozenset[int | None] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.merge and (self.add or self.remove):
-            raise AssertionError("A commit that merges manifests must not change files")
+        if self.merge and self.remove:
+            raise AssertionError("A commit that merges manifests must not remove files")
 
 
 class Refused(Exception):
@@ -422,7 +425,7 @@ class IcebergCatalog:
     def __init__(self, clients: Clients, lake: Lake) -> None:
         self._io = S3FileIO(Store(clients, lake.bucket))
         self.clients, self._lake, self._database = clients, lake, lake.database
-        glue = cast("GlueClient", GuardedGlue(clients.glue, clients.glue_once, self._read_metadata))
+        glue = GuardedGlue(clients.glue, clients.glue_once, self._read_metadata)
         self._catalog = _Catalog(self, lake.database, glue, self._io)
 
     def __reduce__(self) -> tuple[type[IcebergCatalog], tuple[Clients, Lake]]:
@@ -435,7 +438,30 @@ class IcebergCatalog:
     def find(self, name: str) -> Head | None:
         """Return the table; None where Glue has none of that name. Raise `CatalogError` where it is not readable."""
         try:
-            return Head(self._catalog.load_table((self._database, name)))
+            return self._head_of(self._catalog._get_glue_table(self._database, name))
+        except NoSuchTableError:
+            return None
+
+    def latest(self, name: str) -> Head:
+        """Return the table as this process has read or committed it last. Read it where it has not."""
+        known = self._catalog.known.get(name)
+        return self.load(name) if known is None else self.head(name, known.metadata, known.metadata_location)
+
+    def load_if_changed(self, name: str, since: str) -> Head | None:
+        """Return the table; None where its metadata is still the one at `since`, which then is not read.
+
+        Raises `CatalogError` where there is no table.
+        """
+        try:
+            entry = self._catalog._get_glue_table(self._database, name)
+        except NoSuchTableError:
+            raise self._missing(name) from None
+        return None if _location_of(entry) == since else self._head_of(entry)
+
+    def _head_of(self, entry: TableTypeDef) -> Head:
+        name = entry["Name"]
+        try:
+            return Head(self._catalog._convert_glue_to_iceberg(entry))
         except (NoSuchIcebergTableError, NoSuchPropertyException, ValueError) as error:
             raise CatalogError(
                 f"The Glue table {self._database}.{name} is no longer an Iceberg table: {error}",
@@ -443,8 +469,6 @@ class IcebergCatalog:
                 database=self._database,
                 table=name,
             ) from error
-        except NoSuchTableError:
-            return None
         except FileNotFoundError as error:
             raise CatalogError(
                 f"The Glue table {self._database}.{name} names metadata that is gone: {error}",
@@ -457,13 +481,16 @@ class IcebergCatalog:
         """Return the table. Raise `CatalogError` where there is none."""
         head = self.find(name)
         if head is None:
-            raise CatalogError(
-                f"There is no table {name} in the Glue database {self._database}",
-                action="run dynalake_setup for the DynamoDB table",
-                database=self._database,
-                table=name,
-            )
+            raise self._missing(name)
         return head
+
+    def _missing(self, name: str) -> CatalogError:
+        return CatalogError(
+            f"There is no table {name} in the Glue database {self._database}",
+            action="run dynalake_setup for the DynamoDB table",
+            database=self._database,
+            table=name,
+        )
 
     def create(
         self, name: str, schema: Schema, location: str, partition_by: str, properties: Mapping[str, str]
@@ -533,7 +560,7 @@ class IcebergCatalog:
         table = head.iceberg
         if change.add:
             added = {f.path for f in change.add}
-            if live := added & {f.path for f in head.files({f.partition for f in change.add})}:
+            if live := added & {f.path for f in _may_be_live(head, change)}:
                 raise _conflict(head.name, f"already has the file {min(live)}")
         updates = _stage(table, change)
         requirements: tuple[TableRequirement, ...] = (
@@ -543,7 +570,7 @@ class IcebergCatalog:
             AssertLastAssignedFieldId.model_validate({"last-assigned-field-id": head.last_column_id}),
         )
         try:
-            answer = self._catalog.commit_table(table, requirements, updates)
+            answer = self._catalog.planned_on(table).commit_table(table, requirements, updates)
         except (CommitFailedException, NoSuchTableError) as error:
             raise Refused(str(error)) from error
         except ValueError as error:
@@ -562,6 +589,13 @@ class IcebergCatalog:
     def _read_metadata(self, location: str) -> dict[str, Any]:
         with self._io.new_input(location).open() as stream:
             return cast("dict[str, Any]", json.loads(stream.read()))
+
+
+def _may_be_live(head: Head, change: Change) -> Iterable[DataFile]:
+    """Return the live files among which an added one could be."""
+    if not change.named_after:
+        return head.files({f.partition for f in change.add})
+    return (f for snapshot_id in change.named_after for f in head.news_since(head.uuid, snapshot_id).added)
 
 
 class _Staging(Transaction):
@@ -594,7 +628,7 @@ def _stage(table: Table, change: Change) -> tuple[TableUpdate, ...]:
         transaction._stage((SetPropertiesUpdate(updates=dict(change.properties)),))
     note = dict(change.note)
     if change.merge:
-        RewriteManifests(transaction, table.io, change.merge, note).commit()
+        RewriteManifests(transaction, table.io, change.merge, [new.iceberg for new in change.add], note).commit()
         return _stage_expiry(transaction, change)
     append = transaction.update_snapshot(snapshot_properties=note).fast_append
     try:
@@ -643,21 +677,41 @@ class _Catalog(GlueCatalog):
     `known`: each table as it was read last. Metadata never changes in its place, so it is read once.
     """
 
-    def __init__(self, of: IcebergCatalog, name: str, glue: GlueClient, io: FileIO) -> None:
+    def __init__(self, of: IcebergCatalog, name: str, glue: GuardedGlue | PlannedGlue, io: FileIO) -> None:
         self.of = of
-        self._dynalake_io = io
+        self._dynalake_glue, self._dynalake_io = glue, io
         self.known: dict[str, Table] = {}
-        super().__init__(name, client=glue)
+        super().__init__(name, client=cast("GlueClient", glue))
+
+    def planned_on(self, table: Table) -> _Catalog:
+        """Return a catalog whose commit is guarded by the version of Glue's entry that this table was read from.
+
+        pyiceberg reads the entry again before each commit, only for that version.
+        """
+        database, name = table.name()
+        entry = cast("GuardedGlue", self._dynalake_glue).find_entry(database, name)
+        if entry is None or _location_of(entry) != table.metadata_location:
+            return self  # another thread has read a later one
+        planned = _Catalog(
+            self.of, self.name, PlannedGlue(cast("GuardedGlue", self._dynalake_glue), entry), self._dynalake_io
+        )
+        planned.known = self.known
+        return planned
 
     def _convert_glue_to_iceberg(self, glue_table: TableTypeDef) -> Table:
-        parameters, known = glue_table.get("Parameters", {}), self.known.get(glue_table["Name"])
-        is_iceberg = parameters.get(TABLE_TYPE, "").lower() == ICEBERG
-        if known is None or not is_iceberg or parameters.get(METADATA_LOCATION) != known.metadata_location:
+        known = self.known.get(glue_table["Name"])
+        if known is None or _location_of(glue_table) != known.metadata_location:
             known = self.known[glue_table["Name"]] = super()._convert_glue_to_iceberg(glue_table)
         return Table(known.name(), known.metadata, known.metadata_location, self._dynalake_io, self)
 
     def _load_file_io(self, properties: Properties = EMPTY_DICT, location: str | None = None) -> FileIO:
         return self._dynalake_io
+
+
+def _location_of(entry: Mapping[str, Any]) -> str | None:
+    """Return where the metadata of a Glue entry is; None where it is not an Iceberg table."""
+    parameters = entry.get("Parameters", {})
+    return parameters.get(METADATA_LOCATION) if parameters.get(TABLE_TYPE, "").lower() == ICEBERG else None
 
 
 class GuardedGlue:
@@ -673,7 +727,7 @@ class GuardedGlue:
         self, reading: GlueClient, once: GlueClient, read_metadata: Callable[[str], Mapping[str, Any]]
     ) -> None:
         self._reading, self._once, self._read_metadata = reading, once, read_metadata
-        self._entries: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._entries: dict[tuple[str, str], TableTypeDef] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reading, name)
@@ -682,10 +736,14 @@ class GuardedGlue:
         """Answer pyiceberg's question before each commit, whether the tables are in S3 Tables: they never are."""
         return {"Database": {"Name": request["Name"]}}
 
+    def find_entry(self, database: str, name: str) -> TableTypeDef | None:
+        """Return an entry as it was read last; None where it was not read."""
+        return self._entries.get((database, name))
+
     def get_table(self, **request: Any) -> Any:
         answer = self._reading.get_table(**request)
         self._entries[request["DatabaseName"], request["Name"]] = answer["Table"]
-        return answer
+        return {**answer, "Table": deepcopy(answer["Table"])}  # pyiceberg changes it to make an update
 
     def update_table(self, **request: Any) -> Any:
         table = request["TableInput"]
@@ -709,6 +767,19 @@ class GuardedGlue:
         current = self.get_table(DatabaseName=database, Name=table)["Table"]["Parameters"][METADATA_LOCATION]
         log = () if current == location else self._read_metadata(current).get("metadata-log", ())
         return current == location or any(entry["metadata-file"] == location for entry in log)
+
+
+class PlannedGlue:
+    """Glue's client for one commit: it answers with the entry that the commit was planned on."""
+
+    def __init__(self, glue: GuardedGlue, entry: TableTypeDef) -> None:
+        self._glue, self._entry = glue, entry
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._glue, name)
+
+    def get_table(self, **request: Any) -> Any:
+        return {"Table": deepcopy(self._entry)}
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pyiceberg.conversions import from_bytes
 from pyiceberg.io import FileIO
-from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestFile
+from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntry, ManifestFile
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Transaction
@@ -130,17 +130,21 @@ class ReplaceFiles(_OverwriteFiles):
 
 
 class RewriteManifests(_SnapshotProducer["RewriteManifests"]):
-    """A snapshot of the same files whose `chosen` manifests are replaced by fewer ones, or by smaller ones."""
+    """A snapshot whose `chosen` manifests are replaced by fewer ones, or by smaller ones. New files may be `added`."""
 
     def __init__(
         self,
         transaction: Transaction,
         io: FileIO,
         chosen: frozenset[str],
+        added: Sequence[DataFile],
         snapshot_properties: dict[str, str] = EMPTY_DICT,
     ) -> None:
-        super().__init__(Operation.REPLACE, transaction, io, snapshot_properties=snapshot_properties)
+        operation = Operation.APPEND if added else Operation.REPLACE
+        super().__init__(operation, transaction, io, snapshot_properties=snapshot_properties)
         self._chosen = chosen
+        for file in added:
+            self.append_data_file(file)
 
     def _deleted_entries(self) -> list[ManifestEntry]:
         return []
@@ -168,7 +172,9 @@ class RewriteManifests(_SnapshotProducer["RewriteManifests"]):
         return merged
 
     def _summary(self, snapshot_properties: dict[str, str] = EMPTY_DICT) -> Summary:
-        """Return the totals of the snapshot before: the files are the same."""
+        """Return the totals of the snapshot before where the files are the same."""
+        if self._operation == Operation.APPEND:
+            return super()._summary(snapshot_properties)
         before = self._transaction.table_metadata.snapshot_by_name(self._target_branch)
         known = {} if before is None or before.summary is None else before.summary.additional_properties
         totals = {name: value for name, value in known.items() if name.startswith("total-")}

@@ -84,13 +84,27 @@ def write_views(table: Table, clock: Callable[[], int] = now_ms) -> tuple[str, .
     `NameTakenError` where a name belongs to something else, and `ConflictError` where others came first too often, or
     the tables' types differ: then a change of types has been begun, and has to be finished first.
     """
+    written, _, _ = _show(table, clock)
+    return written
+
+
+def show_tables(table: Table) -> tuple[Head, Head]:
+    """Do what `write_views` does, and return the changes and the state that the views were made from."""
+    _, changes, state = _show(table, now_ms)
+    return changes, state
+
+
+def _show(table: Table, clock: Callable[[], int]) -> tuple[tuple[str, ...], Head, Head]:
+    heads: list[tuple[Head, Head]] = []
 
     def decide(entries: Mapping[str, Entry | None]) -> ViewSource:
         changes = table.changes()
         state = grow_state(table, changes, table.items())  # a view reads a column of both tables, or of neither
+        heads.append((changes, state))
         return view_source(table.names, changes, state, bound_of(entries["current_view"]))
 
-    return _write_all(table, decide, lambda entry, wanted: _is_held(entry, wanted, clock()))
+    written = _write_all(table, decide, lambda entry, wanted: _is_held(entry, wanted, clock()))
+    return written, *heads[-1]
 
 
 def hold_views(table: Table, clock: Callable[[], int] = now_ms) -> bool:

@@ -33,9 +33,12 @@ def check_table(table: Table, found: str) -> None:
         check_identity(table.names, table_id_of(table.catalog.find(table.names.changes_table)), found)
 
 
-def check_live_table(table: Table) -> None:
-    """Call `check_identity` with what DynamoDB has now. A table that is gone passes: its items are still its own."""
-    kept = table_id_of(table.changes())
+def check_live_table(table: Table, kept: str | None = None) -> None:
+    """Call `check_identity` with what DynamoDB has now. A table that is gone passes: its items are still its own.
+
+    `kept`: the id of the table that the lake has, where it was read before.
+    """
+    kept = table_id_of(table.changes()) if kept is None else kept
     with tolerate("ResourceNotFoundException"):
         live_id = table.clients.dynamodb.describe_table(TableName=table.names.table)["Table"]["TableId"]
         check_identity(table.names, kept, live_id)

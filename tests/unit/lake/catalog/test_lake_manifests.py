@@ -131,12 +131,29 @@ def test_the_next_attempt_sees_an_earlier_commit() -> None:
         lake.table.catalog.commit(head, Change(merge=head.plan_merge()))
 
 
-def test_merging_and_changing_files_are_two_commits() -> None:
+def test_merging_and_removing_files_are_two_commits() -> None:
     lake = MemoryLake()
     lake.create()
 
     with pytest.raises(AssertionError):
-        Change(merge=frozenset({"m"}), add=(lake.write("20240101", [{"id": "a"}]),))
+        Change(merge=frozenset({"m"}), remove=(lake.write("20240101", [{"id": "a"}]),))
+
+
+def test_new_files_come_with_a_merge() -> None:
+    lake = MemoryLake()
+    lake.create()
+    fill(lake, 12)
+    head = lake.table.changes()
+    files = {f.path for f in head.files()}
+    new = lake.write("20240113", [{"id": "a"}])
+
+    landed = lake.table.catalog.commit(head, Change(add=(new,), merge=head.plan_merge()))
+
+    assert {f.path for f in landed.files()} == files | {new.path}
+    assert [f.path for f in landed.news(head).added] == [new.path]
+    assert len(landed.iceberg.current_snapshot().manifests(landed.iceberg.io)) == 2
+    summary = landed.iceberg.current_snapshot().summary
+    assert (summary.operation.value, summary["total-data-files"], summary["added-data-files"]) == ("append", "13", "1")
 
 
 def expire(lake: MemoryLake, head: Head, days: int = 7) -> Change:
