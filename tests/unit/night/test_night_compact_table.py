@@ -51,7 +51,7 @@ def test_a_night_succeeds_however_slow_the_calls_are(lake: Receipts) -> None:
     items, named, began = lake.items(), lake.named(), lake.clock.now
 
     def slowly(*_: Any) -> None:
-        lake.clock.move(seconds=300)
+        lake.clock.move(seconds=400)
 
     lake.s3.on_call = lake.glue.on_call = slowly
     done = run(lake)

@@ -127,7 +127,7 @@ def collect(
         kept = store.read(names.garbage)
         for head in heads:
             _renew(table, head, now, snapshot_days, pause)
-        heads = _load(table)
+        heads = _load(Table(table.clients, names))  # reads each manifest again: none may have been lost
         due, garbage = _plan(table, heads, listed, kept, now - WAIT, lambda: store.clock(clock()))
     except (CatalogError, _NotTrusted) as error:
         return Collected(names.table, findings=(_not_collected(table, str(error)),))

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 SEEDS = int(os.environ.get("DYNALAKE_SEEDS", "4"))
 DAYS = ("20240101", "20240102", "20240103")
-NIGHTS = 24
+NIGHTS = 28
 
 
 class Faults(Exception):
@@ -270,7 +270,7 @@ def without_partitions(patch: pytest.MonkeyPatch) -> None:
     ("leave_out", "first"),
     [
         (without_age, 25),
-        (without_fence, 9),
+        (without_fence, 114),
         (without_wait, 0),
         (without_age_of_commits, 4),
         (without_partitions, 24),
