@@ -105,10 +105,10 @@ def test_broken_tables_fail_alone_and_are_named(
     metadata = tables["GONE"].changes().metadata_location.removeprefix(tables["GONE"].names.uri(""))
     clients.s3.delete_object(Bucket=lake.bucket, Key=metadata)
 
-    def fail(table: Table, *rest: Any) -> Any:
+    def fail(table: Table, *rest: Any, **options: Any) -> Any:
         if table.names.table == "DEEP":
             raise RecursionError("maximum recursion depth exceeded")
-        return widen_table(table, *rest)
+        return widen_table(table, *rest, **options)
 
     monkeypatch.setattr("dynalake.night.compact.widen_table", fail)
     outcome = run("dynalake_compact", environment="brokendag")

@@ -13,16 +13,18 @@ from dynalake.convert.batch import BatchResult, Read, convert_batch, convert_or_
 from dynalake.convert.commit import Committed, MergeLate, Now, Waiting, commit_results
 from dynalake.convert.plan import Batch, ConvertLimits, is_planned, plan_again, plan_table
 from dynalake.days import SNAPSHOT_DAY, parse_day
-from dynalake.errors import ConflictError
+from dynalake.errors import ConflictError, cut
 from dynalake.lake.catalog.iceberg import Head
-from dynalake.lake.catalog.table import Table
+from dynalake.lake.catalog.table import Table, schema_of
 from dynalake.lake.current.snapshot import finish_snapshot, is_unfinished
 from dynalake.lake.current.state import merge_late
 from dynalake.lake.current.view_entries import show_tables
 from dynalake.lake.files.folders import Sums
 from dynalake.lake.files.parts import Writing
-from dynalake.lake.working.findings import Finding
+from dynalake.lake.working.findings import ALLOW_CHANGES, Finding
 from dynalake.lake.working.workers import HERE, Workers
+
+_NAMED = 10  # attributes that a finding names
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def _sum_up(
         sum(commit.late for commit in commits),
         len(commits),
         tuple(sorted({attribute for result in results for attribute in result.misfits})),
-        (*findings, *_deleted(table, results), *_forgotten(table, waiting)),
+        (*findings, *_deleted(table, results), *_refused(table, results), *_forgotten(table, waiting)),
     )
 
 
@@ -231,6 +233,18 @@ def _deleted(table: Table, results: Iterable[BatchResult]) -> Iterator[Finding]:
         what = f"{len(keys):,} raw objects were deleted before they were converted, the first one {keys[0]}"
         plan = "restore them (the bucket keeps versions): the next run converts them"
         yield Finding("raw deleted", table.names.table, what, plan, parse_day(keys[0]) or "", len(keys))
+
+
+def _refused(table: Table, results: Iterable[BatchResult]) -> Iterator[Finding]:
+    """Yield a finding where values wait because the table's columns are closed."""
+    counts: Counter[str] = Counter()
+    for result in results:
+        counts.update({attribute: misfit["count"] for attribute, misfit in result.misfits.items()})
+    if counts and schema_of(table.changes()).pins.closed:
+        names = ", ".join(cut(attribute) for attribute, _ in counts.most_common(_NAMED))
+        more = f" and {len(counts) - _NAMED:,} more" if len(counts) > _NAMED else ""
+        what = f"schema_changes is 'refuse', so values of these attributes wait in __other: {names}{more}"
+        yield Finding("schema-refused", table.names.table, what, ALLOW_CHANGES, count=counts.total())
 
 
 def _forgotten(table: Table, waiting: Sequence[Waiting]) -> Iterator[Finding]:

@@ -70,13 +70,15 @@ def compact_table(
     *,
     days: Collection[str] = (),
     check: bool = False,
+    allow: bool = False,
     work_directory: Path | None = None,
     workers: Workers = HERE,
 ) -> CompactReport:
     """Do all of a night's compaction that is due. After a kill, or next to other runs, it goes on from there.
 
-    `days` are compacted even while they are open. `check`: also list every folder behind `{t}_parquet`. Spills to
-    `work_directory` (default: the system's temporary directory). `workers` write the files. Failures are in the
+    `days` are compacted even while they are open. `check`: also list every folder behind `{t}_parquet`. `allow`:
+    closed columns change, too. Spills to `work_directory` (default: the system's temporary directory). `workers` write
+    the files. Failures are in the
     report's `faults`. Raises `CatalogError` where the table is missing.
     """
     steps = Steps()
@@ -93,7 +95,8 @@ def compact_table(
         compacted = steps.run(f"dt={day}", outcome.get, CompactedDay(day))
         if compacted.replaced:
             done.append(compacted)
-    widened = steps.run("types", lambda: widen_table(table, options, now, work_directory, workers), Widened())
+    widen = partial(widen_table, table, options, now, work_directory, workers, allow=allow)
+    widened = steps.run("types", widen, Widened())
     views = steps.run("views", lambda: write_views(table), _NO_NAMES)
     projections: dict[str, Callable[[], Projected]] = {
         names.parquet_table: lambda: project_parquet(table, options, now, check=check),

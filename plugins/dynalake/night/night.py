@@ -47,11 +47,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests to a night in addition to what is due: open days to compact, a fold, a scrub."""
+    """Requests to a night beyond what is due: open days to compact, a fold, a scrub, a change of closed columns."""
 
     days: tuple[str, ...] = ()
     fold: bool = False
     scrub: bool = False
+    allow_schema_changes: bool = False
 
 
 def work(
@@ -80,7 +81,15 @@ def work(
     _say_dropped(say, steps.run("history", lambda: drop_history(table, now(), settings.history_days), Dropped()))
     report = steps.run(
         "compact",
-        lambda: compact_table(table, options, now, days=requests.days, check=requests.scrub, workers=workers),
+        lambda: compact_table(
+            table,
+            options,
+            now,
+            days=requests.days,
+            check=requests.scrub,
+            allow=requests.allow_schema_changes,
+            workers=workers,
+        ),
         CompactReport(""),
     )
     _say_compacted(say, report)

@@ -37,7 +37,7 @@ def preview(
     lines: dict[str, Callable[[], list[str]]] = {
         "history": lambda: _history(table, settings, at),
         "days": lambda: _days(table, settings, at, requests),
-        "types": lambda: _types(table, settings),
+        "types": lambda: _types(table, settings, requests),
         "fold": lambda: _fold(table, settings, at, requests),
         "raw": lambda: _raw(table, at, raw_retention_days),
         "backfills": lambda: _backfills(table, at),
@@ -72,8 +72,9 @@ def _days(table: Table, settings: TableSettings, now: datetime, requests: Reques
     )
 
 
-def _types(table: Table, settings: TableSettings) -> list[str]:
-    plan = plan_types(table, table.changes(), table.items(), settings.widen_budget_gb * GB)
+def _types(table: Table, settings: TableSettings, requests: Requests) -> list[str]:
+    allow = requests.allow_schema_changes
+    plan = plan_types(table, table.changes(), table.items(), settings.widen_budget_gb * GB, allow=allow)
     lines = []
     if plan.changed:
         lines.append(f"Widen columns: {', '.join(plan.changed)}")

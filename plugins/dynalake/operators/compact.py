@@ -134,4 +134,4 @@ def _request(where: Lake) -> Requests:
     days = [check_day(day) for day in options.days]
     if run.run_type == "backfill" and run.logical_date is not None:
         days.append(where.day_of(datetime.fromisoformat(str(run.logical_date)) - timedelta(days=1)))
-    return Requests(tuple(days), fold=options.fold, scrub=options.scrub)
+    return Requests(tuple(days), options.fold, options.scrub, options.allow_schema_changes)

@@ -223,7 +223,7 @@ def _attention(done: Finished) -> list[str]:
         f"{done.table} dt={day}: {counted(objects, 'object')} left to the next run: {reason}."
         for day, objects, reason in done.waiting
     ]
-    if done.misfits:
+    if done.misfits and all(f.kind != "schema-refused" for f in done.findings):
         from dynalake.errors import cut
 
         shown = ", ".join(map(cut, done.misfits[:10])) + (", …" if len(done.misfits) > 10 else "")

@@ -55,6 +55,11 @@ def _lake(*, planned: bool = False) -> Any:
 SHOWN = 20
 """Tables that a run's note names; the task's log names all."""
 
+NO_COLUMNS = (
+    "schema_changes is 'refuse', and the table has no columns but its key's: all values will wait in __other. Set "
+    "'types' in the setting columns, or run dynalake_compact with allow_schema_changes once there is data."
+)
+
 LONGEST_ID = 190
 """Length of the id of a run that another one starts. Airflow allows 250, and the id of its backfill is longer."""
 
@@ -114,7 +119,7 @@ def check_source() -> dict[str, Any]:
         try_key(aws, lake_options.kms_key_arn)
     source = check(aws, table.names.table, enable_stream=run.enable_stream, enable_pitr=run.enable_pitr)
     check_table(table, source.id)
-    TableSchema.of_new_table(source.key, Pins.of_setting(settings.columns))
+    TableSchema.of_new_table(source.key, Pins.of_setting(settings.columns, closed=settings.closed))
     check_names(table)
     before = check_settings(table, settings, update=run.update_settings)
     for name, (old, new) in {**options, **(settings.changed_from(before) if before else {})}.items():
@@ -359,7 +364,7 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     from dynalake.lake.compaction.compact_options import CompactOptions
     from dynalake.lake.hive.json_table import project_json
     from dynalake.lake.hive.parquet_table import project_parquet
-    from dynalake.lake.tables.grow import pin_columns
+    from dynalake.lake.tables.grow import pin_columns, schema_of
     from dynalake.lake.tables.make import make_tables
     from dynalake.lake.tables.optimizers import foreign_optimizers, switch_off_optimizers
 
@@ -368,10 +373,15 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
 
     captured, settings = Source.from_dict(source), requested(TableSettings)
     table = run_table()
-    pins = Pins.of_setting(settings.columns)
+    pins = Pins.of_setting(settings.columns, closed=settings.closed)
     make_tables(table, captured.key, captured.arn, pins, table_id=captured.id)
     if pin_columns(table, pins):
-        say("The setting 'columns' takes effect when dynalake_compact runs next")
+        say(
+            "The tables have the settings 'columns' and 'schema_changes'; dynalake_compact changes existing columns next"
+        )
+    schema = schema_of(table.changes())
+    if pins.closed and len(schema.columns) == len(schema.key_columns):
+        tell(NO_COLUMNS)
     for off in switch_off_optimizers(table):
         say(f"Glue's optimizer {off.type} was on for {off.glue_table}. It is off now: dynalake_compact does its work")
     if left := foreign_optimizers(table):

@@ -72,6 +72,12 @@ class NightOptions(Options):
         "Compare everything now",
         "Compares raw objects, files, manifests, partitions and rows of all days, which otherwise happens once a week.",
     )
+    allow_schema_changes: bool = option(
+        False,
+        "Allow schema changes once",
+        "For tables whose setting `schema_changes` is `refuse`: gives columns, fields and wider types to all that "
+        "waits in `__other`, within `widen_budget_gb`. Afterwards the columns stay as they are again.",
+    )
     dry_run: bool = dry_run_option(
         "Shows which days, types and changes the run would write again, and what it would delete. Writes nothing."
     )

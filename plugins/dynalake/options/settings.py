@@ -181,6 +181,14 @@ class TableSettings(Options):
         "Values without a column are in `__other`.",
         section="Columns",
     )
+    schema_changes: str = option(
+        "add",
+        "New columns and wider types",
+        "`add`: columns come and become wider with the data. `tell`: the same, and the watch publishes each change. "
+        "`refuse`: the columns stay as they are; values that do not fit wait in `__other` until you allow them.",
+        choices=("add", "tell", "refuse"),
+        section="Columns",
+    )
     sort_by: str = option(
         "",
         "Order of rows",
@@ -326,6 +334,11 @@ class TableSettings(Options):
             yield "stream_mode", "'stream_mode' is 'on_demand', but delivery 'direct' has no Kinesis stream"
         if on_demand and self.shards:
             yield "shards", "'shards' is set, but with 'stream_mode' 'on_demand' AWS chooses them"
+
+    @property
+    def closed(self) -> bool:
+        """Whether no run may change the columns."""
+        return self.schema_changes == "refuse"
 
     @property
     def sort_order(self) -> tuple[str, ...]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dynalake.capture.proof.hand_off import STREAM_HOURS
-from dynalake.errors import SettingsError, cut
-from dynalake.lake.working.findings import MADE_AGAIN
+from dynalake.errors import SettingsError, counted, cut
+from dynalake.lake.working.findings import ALLOW_CHANGES, MADE_AGAIN
 from dynalake.names import STAGE_CONVERT, STAGE_DELIVERY, STAGE_FORWARDER, STAGE_MAPPING
-from dynalake.watch.readings import LISTED, Readings
+from dynalake.watch.readings import LISTED, Lake, Readings
 
 OK, NEW, ATTENTION, LATE, STOPPED, EXPIRING, DIFFERS, LOST, REPLACED = STATES = (
     "ok", "new", "attention", "late", "stopped", "expiring", "differs", "lost", "replaced",
@@ -37,6 +37,11 @@ UNREAD_MINUTES = 5
 
 FULL = 0.8
 """Share of the capacity of a Kinesis stream's shards; a higher use is reported before anything is refused."""
+
+TOLD_HOURS = 24
+"""Hours for which a change of columns is a verdict."""
+
+_NAMED = 10  # columns or attributes that a verdict names
 
 _LOOK_APART = 1800.0
 """Seconds before records expire at which they count as lost: no later look may come before that."""
@@ -307,9 +312,38 @@ def _lake(readings: Readings, targets: Targets) -> Iterator[Verdict]:
     if lake.snapshot is None:
         what = "There is no snapshot since the hand-off: items not written since then are not in the lake"
         yield Verdict(ATTENTION, what, "run dynalake_backfill", STATE)
+    yield from _contract(readings.at, lake)
     for finding in lake.findings:
         state = LOST if finding.kind in _LOSSES else ATTENTION
         yield Verdict(state, finding.what, finding.plan, CHANGES, finding.kind)
+
+
+def _contract(at: int, lake: Lake) -> Iterator[Verdict]:
+    """Yield what the setting `schema_changes` wants to be known.
+
+    A problem is published once for each text of what to do: here for all columns that one look was the first to see.
+    """
+    if lake.schema_changes == "refuse" and lake.held:
+        names = _some([held.attribute for held in lake.held], lake.held_attributes)
+        waiting = f"{counted(lake.held_values, 'value')} of {counted(lake.held_attributes, 'attribute')}"
+        what = f"schema_changes is 'refuse', and {waiting} wait in __other"
+        yield Verdict(ATTENTION, f"{what}: {names}", ALLOW_CHANGES, CHANGES, "schema-refused", mail=what)
+    if lake.schema_changes != "tell":
+        return
+    looks = {look for c in lake.columns for look in (c.since, c.changed) if look is not None}
+    for seen in sorted(look for look in looks if at - look < TOLD_HOURS * 3_600_000):
+        new = [f"{c.name} ({c.type})" for c in lake.columns if c.since == seen]
+        wider = [f"{c.name} ({c.type}, was {c.was})" for c in lake.columns if c.changed == seen]
+        listed = [f"{word}: {_some(names)}" for word, names in (("new", new), ("of another type", wider)) if names]
+        action = f"make sure that those who read the table expect it as of {moment(seen)}"
+        yield Verdict(ATTENTION, f"Its columns have changed; {'; '.join(listed)}", action, CHANGES, "schema-changed")
+
+
+def _some(names: Sequence[str], count: int = 0) -> str:
+    """Return the first names; `count`: of all, where these are not all."""
+    left = max(count, len(names)) - _NAMED
+    more = f" and {left:,} more" if left > 0 else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _differing(readings: Readings) -> Iterator[Verdict]:

@@ -173,6 +173,8 @@ class Lake:
     held_attributes: int = 0
     held_values: int = 0
     """Number of all of them, and of their values."""
+    schema_changes: str = "add"
+    """The setting: whether columns may change, and whether each change is published."""
     folds: tuple[PastFold, ...] = ()
     """Last folds, the newest first."""
 

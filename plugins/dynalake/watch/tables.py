@@ -97,6 +97,7 @@ def read_lake(
         held=held_most,
         held_attributes=held_attributes,
         held_values=held_values,
+        schema_changes=settings.schema_changes,
         folds=add_folds(before.folds, list_folds(state)),
     )
 

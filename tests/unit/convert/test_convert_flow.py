@@ -22,12 +22,13 @@ from dynalake.errors import LedgerError
 from dynalake.lake.catalog.iceberg import Change as Commit
 from dynalake.lake.catalog.iceberg import Head
 from dynalake.lake.catalog.table import BOUND, schema_of
+from dynalake.lake.columns.pins import Pins
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day
-from dynalake.lake.compaction.widen import widen_table
+from dynalake.lake.compaction.widen import Widened, widen_table
 from dynalake.lake.current.snapshot import number_run
 from dynalake.lake.files.read import read_rows
-from dynalake.lake.tables.grow import grow_schema
+from dynalake.lake.tables.grow import grow_schema, pin_columns
 from dynalake.lake.types.budget import BUDGET
 from dynalake.lake.types.union import TEXT
 from dynalake.lake.upkeep.scrub import scrub
@@ -273,6 +274,46 @@ def test_fields_of_structs_are_added_when_they_appear(memory: Flow) -> None:
     head = memory.table.changes()
     assert memory.found(head, "meta") == [({"a": 1, "b": None},), ({"a": None, "b": "x"},), (None,)]
     assert other(head, memory)[2] == {"meta": '{"a":"no number"}'}
+
+
+def test_closed_columns_change_only_when_a_run_allows_it(memory: Flow) -> None:
+    """Nothing stops or is lost in the meantime, and afterwards they are closed again."""
+    memory.create()
+    memory.put(memory.today, "one", memory.lines(item("a", v={"N": "1"}, m={"M": {"x": {"N": "1"}}})))
+    memory.run()
+    assert pin_columns(memory.table, Pins(never=("secret",), closed=True))
+    schema = memory.table.changes().schema
+    new = {"v": {"N": "1.5"}, "m": {"M": {"y": {"S": "z"}}}, "w": {"BOOL": True}, "secret": {"S": "s"}}
+    memory.put(memory.today, "two", memory.lines(item("b", **new)))
+
+    done = memory.run()
+
+    assert done is not None
+    assert [(f.kind, f.count) for f in done.findings] == [("schema-refused", 3)]
+    assert "wait in __other: m, v, w" in done.findings[0].what
+    head = memory.table.changes()
+    assert head.schema == schema
+    assert memory.found(head, "id", "v", "m") == [("a", 1, {"x": 1}), ("b", None, None)]
+    everything = {"m": '{"y":"z"}', "v": "1.5", "w": "true", "secret": '"s"'}
+    assert other(head, memory) == [{}, everything]
+    moment = lambda: memory.clock.moment  # noqa: E731
+    compact_day(memory.table, memory.today, CompactOptions(), moment)
+    assert widen_table(memory.table, CompactOptions(), moment) == Widened()
+    assert other(memory.table.changes(), memory) == [{}, everything]
+
+    widened = widen_table(memory.table, CompactOptions(), moment, allow=True)
+
+    assert widened.columns == {"v": ("bigint", "double")}
+    assert widened.lifted == {"m": 1, "v": 1, "w": 1}
+    head = memory.table.changes()
+    found = [("a", 1.0, {"x": 1, "y": None}, None), ("b", 1.5, {"x": None, "y": "z"}, True)]
+    assert memory.found(head, "id", "v", "m", "w") == found
+    assert other(head, memory) == [{}, {"secret": '"s"'}]
+    assert schema_of(head).pins.closed
+    memory.put(memory.today, "three", memory.lines(item("c", z={"N": "1"})))
+    memory.run()
+    assert memory.table.changes().schema == head.schema
+    assert view_columns(memory) == ["id", "m", "v", "w"]
 
 
 def test_the_views_have_the_columns_added_by_any_run(memory: Flow) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynalake.lake.columns.column_types import DOUBLE
+from dynalake.lake.columns.pins import Pins
 from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.types.arrow import json_text
 from dynalake.record.key import ItemKey
@@ -137,3 +138,17 @@ def test_a_number_that_only_python_reads_is_in_its_column_in_every_reading() -> 
     result = check_alike([b"\n".join(lines)], table, BUDGET, schema)
     assert [row["x"] for row in result.rows] == [1e-23] * 3
     assert result.misfits == {"y": {"type": "boolean", "count": 3}}
+
+
+def test_closed_columns_leave_all_that_is_new_to_other_in_every_reading() -> None:
+    pins = Pins(never=("secret",), closed=True)
+    table = table_of(KEYS[0], [{"id": "a", "n": 1, "m": {"x": 1}}], BUDGET).with_pins(pins)
+    new = {"id": "a", "n": Decimal("1.5"), "m": {"x": 1, "y": 2}, "b": [1], "secret": "s"}
+    lines = [line_of(change(new, 1)), line_of(change({"id": "b", "n": 2, "m": {"x": 3}}, 2))]
+
+    result = check_alike([b"\n".join(lines)], table, BUDGET)
+
+    assert result.schema == table
+    assert [(row["n"], row["m"]) for row in result.rows] == [(None, None), (2, {"x": 3})]
+    assert {a: misfit["count"] for a, misfit in result.misfits.items()} == {"b": 1, "m": 1, "n": 1}
+    assert dict(result.rows[0]["__other"]) == {"b": "[1]", "m": '{"x":1,"y":2}', "n": "1.5", "secret": '"s"'}

@@ -59,7 +59,7 @@ def test_requests_are_planned_too(lake: Receipts) -> None:
 
 
 def test_a_step_that_cannot_be_planned_stops_no_other(lake: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no plan")
 
     monkeypatch.setattr(module, "plan_types", broken)

@@ -24,7 +24,19 @@ from dynalake.watch.judge import (
     unlanded_since,
     worst,
 )
-from dynalake.watch.readings import Capture, Comparison, Day, Doubt, Lake, Landing, Readings, Size, Wait
+from dynalake.watch.readings import (
+    Capture,
+    Comparison,
+    Day,
+    Doubt,
+    Held,
+    Lake,
+    Landing,
+    Readings,
+    SeenColumn,
+    Size,
+    Wait,
+)
 from dynalake.watch.status import TableStatus, check_alarms
 
 MINUTE, HOUR = 60_000, 3_600_000
@@ -235,6 +247,43 @@ def test_any_readings_can_be_judged_stored_and_reported(
     assert TableStatus.from_dict(json.loads(json.dumps(asdict(status)))) == status
     if capture.state != "Enabled" or lake.fault:
         assert status.state in ALARMS
+
+
+def test_a_table_whose_columns_are_closed_says_what_waits() -> None:
+    held = tuple(Held(f"a{i}", 2) for i in range(12))
+    waiting = {"held": held, "held_attributes": 12, "held_values": 24}
+    assert judge(changed(lake=waiting), TARGETS) == ()
+
+    (verdict,) = judge(changed(lake={**waiting, "schema_changes": "refuse"}), TARGETS)
+
+    assert (verdict.state, verdict.finding) == ("attention", "schema-refused")
+    assert verdict.message.endswith("24 values of 12 attributes wait in __other: " + ", ".join(
+        f"a{i}" for i in range(10)) + " and 2 more")  # fmt: skip
+    assert "a0" not in verdict.mail, "names of attributes may be parts of items"
+    assert "allow_schema_changes" in verdict.action
+    assert judge(changed(lake={"schema_changes": "refuse"}), TARGETS) == ()
+
+
+def test_changes_of_columns_are_told_for_a_day_where_the_setting_wants_it() -> None:
+    columns = (
+        SeenColumn("id", "id", "string"),
+        SeenColumn("a", "a", "bigint", since=AT - HOUR),
+        SeenColumn("b", "b", "double", since=AT - 99 * HOUR, was="bigint", changed=AT - HOUR),
+        SeenColumn("c", "c", "string", since=AT - 2 * HOUR),
+        SeenColumn("d", "d", "string", since=AT - 24 * HOUR, was="bigint", changed=AT - 24 * HOUR),
+    )
+    assert judge(changed(lake={"columns": columns}), TARGETS) == ()
+
+    first, second = judge(changed(lake={"columns": columns, "schema_changes": "tell"}), TARGETS)
+
+    assert first.message == "Its columns have changed; new: c (string)"
+    assert second.message == "Its columns have changed; new: a (bigint); of another type: b (double, was bigint)"
+    assert {first.finding, second.finding} == {"schema-changed"}
+    # Each look's changes are a problem of their own, which stays the same while it is one.
+    assert first.action != second.action
+    later = replace(changed(lake={"columns": columns, "schema_changes": "tell"}), at=AT + HOUR)
+    assert {v.action for v in judge(later, TARGETS) if v.finding} == {first.action, second.action}
+    assert not [v for v in judge(replace(later, at=AT + 23 * HOUR), TARGETS) if v.finding]
 
 
 def test_an_alarm_names_every_table_and_what_to_do_once() -> None:

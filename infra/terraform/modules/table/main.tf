@@ -21,6 +21,7 @@ locals {
     max_record_age_seconds  = var.max_record_age_seconds
     updated_at_attribute    = var.updated_at_attribute
     columns                 = var.columns
+    schema_changes          = var.schema_changes
     sort_by                 = var.sort_by
     codec                   = var.codec
     part_mb                 = var.part_mb

@@ -165,6 +165,18 @@ variable "columns" {
   nullable    = false
 }
 
+variable "schema_changes" {
+  description = "`add`: columns come and become wider with the data. `tell`: the same, and the watch publishes each change. `refuse`: the columns stay as they are; values that do not fit wait in `__other` until you allow them."
+  type        = string
+  default     = "add"
+  nullable    = false
+
+  validation {
+    condition     = contains(["add", "tell", "refuse"], var.schema_changes)
+    error_message = "schema_changes is one of add, tell, refuse."
+  }
+}
+
 variable "sort_by" {
   description = "The order of rows in compacted days: attributes as a JSON list, such as `[\"updatedAt\"]`, ascending, nulls last, and then the key. Empty: by key."
   type        = string

@@ -28,7 +28,7 @@ class Growth:
         self._gathering = Gathering(table, budget)
         self._always = {*table.key.names, *table.pins.attributes}
         room = Room.beside(table.columns, budget)
-        self._full = room.columns < 1 or room.fields < 1
+        self._full = table.pins.closed or room.columns < 1 or room.fields < 1
         self.known: dict[str, Type] = {c.attribute: c.type for c in table.columns}
         self.known |= {a: of for a in table.pins.types if (of := table.pins.type(a)) is not None}
         self.reading = table

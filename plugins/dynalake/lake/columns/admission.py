@@ -70,8 +70,14 @@ def rank(names: ColumnNames, attribute: str) -> tuple[bool, bool, int, str]:
 def admit_columns(
     columns: Sequence[Column], names: ColumnNames, observed: dict[str, Type], budget: Budget
 ) -> tuple[Column, ...]:
-    """Return the columns, structs with further fields, and new columns; the key's first, all others in their places."""
+    """Return the columns, structs with further fields, and new columns; the key's first, all others in their places.
+
+    Closed columns get no fields, and none comes beside them but those of the key and pinned ones.
+    """
     pins, key = names.pins, names.key.names
+    if pins.closed:
+        always = {*key, *pins.attributes} - {c.attribute for c in columns}
+        observed = {attribute: of for attribute, of in observed.items() if attribute in always}
     room = Room.beside(columns, budget)
     grown = [
         c if c.attribute in pins.types or c.attribute not in observed else room.grow(c, observed[c.attribute])
@@ -103,13 +109,12 @@ def widen_columns(
     held: dict[str, Type],
     budget: Budget,
 ) -> tuple[Column, ...]:
-    """Return the columns as they must be to hold what was observed, and as the pins say."""
+    """Return the columns as they must be to hold what was observed, unless they are closed; and as the pins say."""
     pins = names.pins
     kept = [c for c in columns if c.attribute not in pins.without]
     room = Room.beside(kept, budget)
-    return tuple(
-        _repinned(c, pins) or room.widen(c, observed.get(c.attribute), held.get(c.attribute, NULL)) for c in kept
-    )
+    wider = {} if pins.closed else observed
+    return tuple(_repinned(c, pins) or room.widen(c, wider.get(c.attribute), held.get(c.attribute, NULL)) for c in kept)
 
 
 def _repinned(column: Column, pins: Pins) -> Column | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,7 +39,8 @@ class Pins:
     """`never`: attributes without a column. `types` and `names`: of columns, by attribute.
 
     A value that does not fit a pinned type stays in `__other`: a pinned column is never widened. No other attribute has
-    a pinned name: one whose own name it is gets a suffix.
+    a pinned name: one whose own name it is gets a suffix. `closed`: the columns stay as they are, whatever comes; only
+    the key's attributes and pinned ones still get theirs.
 
     Raises `SettingsError` where they contradict each other, or are not allowed.
     """
@@ -47,6 +48,7 @@ class Pins:
     never: tuple[str, ...] = ()
     types: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    closed: bool = False
 
     def __post_init__(self) -> None:
         for attribute in {*self.types, *self.names} & {*self.never}:
@@ -73,10 +75,10 @@ class Pins:
             by_name[name] = attribute
 
     def __bool__(self) -> bool:
-        return bool(self.never or self.types or self.names)
+        return bool(self.never or self.types or self.names or self.closed)
 
     def __hash__(self) -> int:
-        return hash((self.never, *sorted(self.types.items()), *sorted(self.names.items())))
+        return hash((self.never, *sorted(self.types.items()), *sorted(self.names.items()), self.closed))
 
     @cached_property
     def attributes(self) -> frozenset[str]:
@@ -132,11 +134,12 @@ class Pins:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict for JSON, without what is empty."""
-        parts = {"never": list(self.never), "types": dict(self.types), "names": dict(self.names)}
+        own = {"never": list(self.never), "types": dict(self.types), "names": dict(self.names)}
+        parts: dict[str, Any] = {**own, "closed": self.closed}
         return {name: part for name, part in parts.items() if part}
 
     @classmethod
-    def of_setting(cls, text: str) -> Pins:
+    def of_setting(cls, text: str, *, closed: bool = False) -> Pins:
         """Return the pins of the table's setting `columns`: JSON or nothing. Raise `SettingsError` for other forms."""
         try:
             values = json.loads(text or "{}")
@@ -144,11 +147,15 @@ class Pins:
             values = None
         if not isinstance(values, dict):
             raise SettingsError(f"columns is {text!r}", allowed=_FORM, action="correct it and trigger the DAG again")
-        return cls.from_dict(values)
+        return replace(cls._parse(values), closed=closed)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Pins:
-        """Return the pins from `to_dict`, or from a setting. Raise `SettingsError` where they are not of that form."""
+        """Return the pins from `to_dict`."""
+        return replace(cls._parse({k: v for k, v in values.items() if k != "closed"}), closed="closed" in values)
+
+    @classmethod
+    def _parse(cls, values: Mapping[str, Any]) -> Pins:
         never, types, names = values.get("never", []), values.get("types", {}), values.get("names", {})
         pairs = [*types.items(), *names.items()] if isinstance(types, dict) and isinstance(names, dict) else [(0, 0)]
         texts = [*never, *(text for pair in pairs for text in pair)] if isinstance(never, list | tuple) else [0]

@@ -91,6 +91,11 @@ class TableSchema:
         schema.names.check(self.columns)
         return schema
 
+    @property
+    def opened(self) -> TableSchema:
+        """This schema with columns that grow and widen: what a run may do that allows it once."""
+        return replace(self, pins=replace(self.pins, closed=False))
+
     @cached_property
     def names(self) -> ColumnNames:
         """Names that columns have, or would have."""

@@ -72,15 +72,22 @@ class Widened:
 
 
 def widen_table(
-    table: Table, options: CompactOptions, now: Now, work_directory: Path | None = None, workers: Workers = HERE
+    table: Table,
+    options: CompactOptions,
+    now: Now,
+    work_directory: Path | None = None,
+    workers: Workers = HERE,
+    *,
+    allow: bool = False,
 ) -> Widened:
     """Widen what is due, within the budget, and put values into columns that hold them now.
 
-    It first finishes what an earlier run began. Raises `ConflictError` where others came first too often or have
-    changed what was planned on: the next run plans again; `UnknownOutcomeError` where Glue's answer was lost.
+    `allow`: closed columns, too, and with new ones for the values that wait for one. It first finishes what an earlier
+    run began. Raises `ConflictError` where others came first too often or have changed what was planned on: the next
+    run plans again; `UnknownOutcomeError` where Glue's answer was lost.
     """
     widening = _Widening(table, options, now, work_directory, workers)
-    return widening.run(*widening.finish(table.changes()))
+    return widening.run(*widening.finish(table.changes()), allow=allow)
 
 
 def finish_widening(
@@ -123,17 +130,17 @@ class _Widening:
     def _now(self) -> int:
         return milliseconds(self._clock())
 
-    def run(self, changes: Head, state: Head) -> Widened:
+    def run(self, changes: Head, state: Head, *, allow: bool) -> Widened:
         contents = Contents(self._table, changes, state)
         observed = {a: type_from_json(misfit["type"]) for a, misfit in contents.misfits.items()}
-        grown = grow_schema(self._table, changes, observed)
+        grown = grow_schema(self._table, changes, observed, allow=allow)
         grown_state = grow_state(self._table, grown, state)
         if (grown, grown_state) != (changes, state):
             changes, state = grown, grown_state
             contents = Contents(self._table, changes, state)
         before = schema_of(changes)
         budget = self._options.widen_budget_gb * GB
-        plan = plan_widening(before, contents.misfits, contents.numbers, contents.sizes, budget)
+        plan = plan_widening(before, contents.misfits, contents.numbers, contents.sizes, budget, allow=allow)
         if not plan.changed:
             return self._lift(changes, plan)
         retyped_changes = self._reserve(changes, before, plan.after, plan.lifts, changes=True)

@@ -16,7 +16,7 @@ from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.compaction.retype_files import changed_columns
 from dynalake.lake.files.folders import read_manifests
 from dynalake.lake.files.rewrite import Misfits, holds_fields, holds_other, join_misfits, leaf_ids
-from dynalake.lake.tables.grow import schema_of
+from dynalake.lake.tables.grow import grown, schema_of
 from dynalake.lake.types.union import Number, Type, takes, type_from_json
 
 
@@ -41,24 +41,27 @@ def plan_widening(
     numbers: Mapping[str, Number],
     sizes: Callable[[str], Mapping[Any, int]],
     budget: int,
+    *,
+    allow: bool = False,
 ) -> WideningPlan:
     """Return what the columns become, within the budget of bytes: first those that most values wait for.
 
     `numbers`: what number columns hold, by attribute. `sizes` returns what has to be written again for an attribute:
     bytes by a key, such as a folder, that is written once for all attributes that need it. The budget does not bound
-    what a user has pinned.
+    what a user has pinned. `allow`: closed columns become wider, too.
     """
+    columns = before.opened if allow else before
     observed = {a: type_from_json(misfit["type"]) for a, misfit in misfits.items()}
     spending = _Spending(sizes, budget)
-    for column in changed_columns(before, before.widen_for({}, numbers=numbers)):
+    for column in changed_columns(before, columns.widen_for({}, numbers=numbers)):
         spending.take(column.attribute)
-    full = before.widen_for(observed, numbers=numbers)
+    full = columns.widen_for(observed, numbers=numbers)
     wider = [c.attribute for c in changed_columns(before, full) if c.attribute not in spending.taken]
     by_count = sorted(wider, key=lambda a: (-misfits[a]["count"], a))
     chosen = [a for a in by_count if spending.offer(a)]
-    after = before.widen_for({a: observed[a] for a in chosen}, numbers=numbers)
+    after = columns.widen_for({a: observed[a] for a in chosen}, numbers=numbers)
     # An attribute without a column gets one by growth, for which no file is written again.
-    after = replace(after, columns=tuple(c for c in after.columns if c.attribute in before.known))
+    after = replace(before, columns=tuple(c for c in after.columns if c.attribute in before.known))
     fitting = sorted(find_lifts(after, observed), key=lambda a: (-misfits[a]["count"], a))
     lifts = frozenset(a for a in fitting if spending.offer(a))
     changed = tuple(c.attribute for c in changed_columns(before, after))
@@ -108,10 +111,12 @@ def count_widening(table: Table, changes: Head, state: Head) -> int:
     return plan_types(table, changes, state, _NO_BUDGET).size
 
 
-def plan_types(table: Table, changes: Head, state: Head, budget: int) -> WideningPlan:
-    """Return what the columns become within the budget of bytes, as far as each attribute has a column by now."""
+def plan_types(table: Table, changes: Head, state: Head, budget: int, *, allow: bool = False) -> WideningPlan:
+    """Return what the columns become within the budget of bytes, once attributes have the columns that they may get."""
     contents = Contents(table, changes, state)
-    return plan_widening(schema_of(changes), contents.misfits, contents.numbers, contents.sizes, budget)
+    observed = {a: type_from_json(misfit["type"]) for a, misfit in contents.misfits.items()}
+    before = grown(schema_of(changes), observed, allow=allow)
+    return plan_widening(before, contents.misfits, contents.numbers, contents.sizes, budget, allow=allow)
 
 
 class Contents:

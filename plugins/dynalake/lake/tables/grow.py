@@ -11,6 +11,7 @@ file does, so they never show an item without them.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from dynalake.errors import ConflictError
 from dynalake.lake.catalog.commit import commit_on
@@ -19,13 +20,17 @@ from dynalake.lake.catalog.table import SCHEMA, Table
 from dynalake.lake.catalog.table import schema_of as schema_of
 from dynalake.lake.columns.iceberg_schema import iceberg_schema
 from dynalake.lake.columns.pins import Pins
-from dynalake.lake.columns.schema import Observed
+from dynalake.lake.columns.schema import Observed, TableSchema
 from dynalake.lake.current.view_entries import hold_views, views_bound, write_views
 from dynalake.lake.types.budget import BUDGET, Budget
 
 
-def grow_schema(table: Table, planned: Head, observed: Observed, budget: Budget = BUDGET) -> Head:
+def grow_schema(
+    table: Table, planned: Head, observed: Observed, budget: Budget = BUDGET, *, allow: bool = False
+) -> Head:
     """Give the table of changes columns, and fields in structs, for what was observed, as far as the budget goes.
+
+    `allow`: also where its columns are closed, which they stay.
 
     Return the table with these columns: `planned`, as it was read, where it has them. An attribute keeps the column
     that it has, whichever run was first; the caller checks whether that fits. Raises
@@ -34,7 +39,7 @@ def grow_schema(table: Table, planned: Head, observed: Observed, budget: Budget 
 
     def build(head: Head, news: News) -> Change | None:
         before = schema_of(head)
-        after = before.admit(observed, budget)
+        after = grown(before, observed, budget, allow=allow)
         if after == before:
             return None
         if any(c != after.known[c.attribute] for c in before.columns):
@@ -46,13 +51,19 @@ def grow_schema(table: Table, planned: Head, observed: Observed, budget: Budget 
             note={"dynalake": "grow", "dynalake.new-columns": str(len(added))},
         )
 
-    if schema_of(planned).admit(observed, budget) == schema_of(planned):
+    before = schema_of(planned)
+    if grown(before, observed, budget, allow=allow) == before:
         return planned
-    grown = commit_on(table.catalog, table.names, planned, build) or table.changes()
+    head = commit_on(table.catalog, table.names, planned, build) or table.changes()
     if views_bound(table) is not None:
         with suppress(ConflictError):  # types are changing: the run that finishes this writes the views
             write_views(table)
-    return grown
+    return head
+
+
+def grown(before: TableSchema, observed: Observed, budget: Budget = BUDGET, *, allow: bool = False) -> TableSchema:
+    """Return a schema with columns and fields for what was observed. `allow`: also a closed one, which stays closed."""
+    return replace((before.opened if allow else before).admit(observed, budget), pins=before.pins)
 
 
 def pin_columns(table: Table, pins: Pins) -> bool:

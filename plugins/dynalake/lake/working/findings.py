@@ -12,6 +12,12 @@ MADE_AGAIN = (
 )
 """Advice for a DynamoDB table that was deleted and made again under its name (`lake/tables/identity.py`)."""
 
+ALLOW_CHANGES = (
+    "to give them columns, run dynalake_compact for this table with allow_schema_changes; to keep an attribute out for "
+    "good, list it under 'never' in the setting columns"
+)
+"""Advice for values that wait in `__other` because the setting `schema_changes` is `refuse`."""
+
 
 @dataclass(frozen=True)
 class Finding:

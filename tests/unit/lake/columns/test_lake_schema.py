@@ -371,6 +371,32 @@ def test_pins_change_columns_at_night() -> None:
     assert TableSchema.from_json(pinned.to_json()) == pinned
 
 
+def test_closed_columns_stay_as_they_are_until_they_are_opened() -> None:
+    schema = NEW.admit({"a": observe(1), "m": observe({"x": 1})})
+    closed = schema.with_pins(Pins(closed=True))
+    observed = {"a": observe(Decimal("1.5")), "m": observe({"x": 1, "y": 2}), "b": observe("x")}
+
+    assert closed.admit(observed) is closed
+    assert closed.widen_for(observed) is closed
+    assert closed.left_out(observed) == ("b",)
+    assert closed.misfits(observed) == ("a", "m")
+    assert TableSchema.from_json(closed.to_json()) == closed
+    assert closed.opened.widen_for(observed) == schema.widen_for(observed)
+
+
+def test_closed_columns_are_joined_by_pinned_ones_and_those_of_the_key() -> None:
+    key = ItemKey(KeyAttribute("pk", "S"), KeyAttribute("n", "N"))
+    closed = TableSchema.of_new_table(key, Pins(types={"price": "decimal(38,2)"}, never=("secret",), closed=True))
+    observed = {"n": observe(1), "price": observe(2), "b": observe("x"), "secret": observe("x")}
+
+    admitted = closed.admit(observed)
+
+    assert [c.attribute for c in admitted.columns] == ["pk", "n", "price"]
+    assert admitted.widen_for({"n": observe(Decimal("1.5"))}) is admitted
+    repinned = admitted.with_pins(Pins(types={"price": "json"}, closed=True))
+    assert repinned.widen_for({}).known["price"].type == MIXED
+
+
 @pytest.mark.parametrize(
     ("pins", "message"),
     [
