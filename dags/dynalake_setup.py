@@ -5,7 +5,7 @@ If the run names several tables, a pattern or a tag, **choose_tables** starts a 
 parameters. Otherwise:
 
 1. **check_source**: connection, names, settings, table and stream. A mistake stops the run before anything is made.
-2. **plan**: what CloudFormation is going to change. In a dry run, the run ends here.
+2. **plan**: what CloudFormation will change. A dry run ends here.
 3. **deploy**: the stacks of the storage, the forwarder and the table, by change sets. A stack that is as it should be
    stays as it is. The table's stream is not read yet.
 4. **prove**: the streams are active, and a canary of every shard has arrived in S3. Only then can nothing be lost.
@@ -13,11 +13,13 @@ parameters. Otherwise:
    until CloudWatch shows that the stream is polled: some minutes.
 6. **register_catalog**: Glue tables, views, and the partitions of the coming days. New data can be queried at once.
 7. **record_hand_off**: the moment from which on the stream has every change.
-8. **show**: the table is on the page "dynalake", with its first readings.
+8. **show**: the table is on the page "dynalake", with first readings.
 9. **start_backfill**: brings in what was written before, with dynalake_backfill.
 10. **leave**: removes the former delivery, if there is one, once it is empty. Until then the run's note says so.
 
-Run it again when you like: it repairs what is wrong, and changes nothing else.
+With `catalog_only`: only **restore_catalog**.
+
+Run it again when you like: it repairs what is wrong and changes nothing else.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ with DAG(
     with TaskGroup("leave", tooltip="Removes a former delivery once it is empty"):
         former = setup.find_former()
         chain(setup.former_is_empty(former), setup.remove_former(source, storage, forwarder, former))
+    setup.restore_catalog(storage)
     registered = setup.register_catalog(source)
     hand_off = setup.record_hand_off(table)
     start_backfill = TriggerDagRunOperator(

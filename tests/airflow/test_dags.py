@@ -213,7 +213,7 @@ def test_nothing_is_read_before_every_shard_is_proven(bag: Any) -> None:
     for steps in (order + hand_off, order + removal):
         for before, after in pairwise(steps):
             assert before in setup.get_task(after).get_flat_relative_ids(upstream=True), after
-    assert set(setup.task_ids) == {*order, *hand_off, *removal, "set_up_each", "show"}
+    assert set(setup.task_ids) == {*order, *hand_off, *removal, "set_up_each", "show", "restore_catalog"}
     for task in hand_off:
         assert not setup.get_task(task).get_flat_relative_ids(upstream=True) & set(removal)
 

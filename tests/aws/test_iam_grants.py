@@ -27,6 +27,7 @@ from dynalake.capture.teardown import delete_catalog, delete_stack
 from dynalake.convert.finish import convert_due
 from dynalake.errors import AccessError, NotReadyError, SourceError, StackError
 from dynalake.lake.catalog.table import Table
+from dynalake.lake.tables.repair import repair_entries
 from dynalake.names import TableNames
 from dynalake.options.lake_options import LakeOptions
 from dynalake.options.settings import TableSettings
@@ -300,6 +301,9 @@ def run(secured: Secured) -> None:
         wait_for_changes(root, names, 32)
         assert work_at(dag, names, datetime.now(UTC) + timedelta(days=2)) == 61
         fail_and_redrive(secured, names)
+        if delivery == "kinesis":
+            root.glue.delete_database(Name=names.lake.database)
+            assert [f.kind for f in repair_entries(Table(dag, names))] == ["restored-entry"] * 2
         work_at(dag, names, datetime.now(UTC) + timedelta(days=10))
         if delivery == "kinesis":
             change_tags(secured, names)

@@ -107,6 +107,7 @@ def check_source() -> dict[str, Any]:
     from dynalake.lake.columns.pins import Pins
     from dynalake.lake.columns.schema import TableSchema
     from dynalake.lake.tables.identity import check_table
+    from dynalake.lake.tables.repair import check_restorable
 
     if names_several(requested(NewTables).table):
         skip("Each table is set up by its own run")
@@ -117,6 +118,9 @@ def check_source() -> dict[str, Any]:
     options = check_options(aws, lake, lake_options, update=run.update_settings)
     if lake_options.kms_key_arn:
         try_key(aws, lake_options.kms_key_arn)
+    if run.catalog_only:
+        check_restorable(table)
+        return {}
     source = check(aws, table.names.table, enable_stream=run.enable_stream, enable_pitr=run.enable_pitr)
     check_table(table, source.id)
     TableSchema.of_new_table(source.key, Pins.of_setting(settings.columns, closed=settings.closed))
@@ -156,6 +160,10 @@ def plan(source: dict[str, Any]) -> bool:
     forwarder = stack_outputs(aws, lake.forwarder_stack)
     creates = creates_bucket(aws, lake)
     notes: list[str] = []
+    storage_plan = plan_stack(aws, storage_spec(lake, create_bucket=creates, options=requested(LakeOptions)))
+    if requested(SetupOptions).catalog_only:
+        conclude(f"planned: {_show(storage_plan)}, and then the tables of {table.names.table} from the bucket")
+        return not requested(SetupOptions).dry_run
     if not creates:
         # It is in the run's note if the stack is new, or if the run gives an option that has no effect.
         ignored = requested(LakeOptions).given.intersection(BUCKET_OPTIONS)
@@ -164,7 +172,7 @@ def plan(source: dict[str, Any]) -> bool:
     outputs = storage or planned_storage(lake, partition), forwarder or planned_forwarder(lake, partition)
     code = planned_code(aws, lake, build_package(lake))
     stacks = [
-        _show(plan_stack(aws, storage_spec(lake, create_bucket=creates, options=options))),
+        _show(storage_plan),
         _show(plan_stack(aws, forwarder_spec(lake, outputs[0], code, options))),
     ]
     shards, note = _sizing(table)
@@ -240,6 +248,8 @@ def storage() -> dict[str, str]:
 @step
 def forwarder(storage: dict[str, str]) -> dict[str, str]:
     """Uploads the forwarder's code and deploys its Lambda function; shared by all tables."""
+    if requested(SetupOptions).catalog_only:
+        skip("The run restores the catalog only")
     from dynalake.capture.stacks.package import build_package, place_code
     from dynalake.capture.stacks.specs import forwarder_spec
     from dynalake.capture.stacks.stacks import apply_stack
@@ -376,9 +386,7 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     pins = Pins.of_setting(settings.columns, closed=settings.closed)
     make_tables(table, captured.key, captured.arn, pins, table_id=captured.id)
     if pin_columns(table, pins):
-        say(
-            "The tables have the settings 'columns' and 'schema_changes'; dynalake_compact changes existing columns next"
-        )
+        say("The tables have the new rules; dynalake_compact changes existing columns when it runs next")
     schema = schema_of(table.changes())
     if pins.closed and len(schema.columns) == len(schema.key_columns):
         tell(NO_COLUMNS)
@@ -391,6 +399,29 @@ def register_catalog(source: dict[str, Any]) -> list[str]:
     names = table.names
     views = (names.current_view, names.removed_view, names.history_view)
     return [names.changes_table, names.state_table, *views, names.parquet_table, names.json_table]
+
+
+@step
+def restore_catalog(storage: dict[str, str]) -> None:
+    """Makes the tables and views from what the bucket has, if that is all that the run is to do."""
+    from datetime import UTC, datetime
+
+    from dynalake.lake.compaction.compact_options import CompactOptions
+    from dynalake.lake.hive.json_table import project_json
+    from dynalake.lake.hive.parquet_table import project_parquet
+    from dynalake.lake.tables.repair import restore_catalog as restore
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    if not requested(SetupOptions).catalog_only:
+        skip("The run sets the table up")
+    table = run_table()
+    for finding in restore(table):
+        say(f"{finding.kind}: {finding.what}; {finding.plan}")
+    project_parquet(table, CompactOptions(), now)
+    project_json(table, now)
+    conclude("the catalog is restored from the bucket", *places(table))
 
 
 def not_read(hand_off: HandOff, environment: str) -> str:

@@ -36,6 +36,13 @@ class SetupOptions(Options):
         "Changes settings of the table, and options of the lake, that are already set up. Without it, a run with "
         "different values stops and says which. Settings of the table that the run does not name get their defaults.",
     )
+    catalog_only: bool = option(
+        False,
+        "Restore the catalog only",
+        "For a copy of a lake's bucket: makes the database, the tables and the views from what the bucket has, and no "
+        "pipeline. It needs no DynamoDB table. The data can be queried, and no run changes it.",
+        section="Recovery",
+    )
     dry_run: bool = dry_run_option("Shows what CloudFormation would change and what the table will cost, and stops.")
 
 

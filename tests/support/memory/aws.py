@@ -216,6 +216,13 @@ class MemoryGlue:
             raise _glue_error(EntityNotFoundException, "GetDatabase")
         return {"Database": {"Name": request["Name"]}}
 
+    def create_database(self, **request: Any) -> dict[str, Any]:
+        self.on_call("glue", "create_database", request)
+        if self.database:
+            raise _glue_error(AlreadyExistsException, "CreateDatabase")
+        self.database = True
+        return {}
+
     def get_table(self, **request: Any) -> dict[str, Any]:
         self.on_call("glue", "get_table", request)
         return {"Table": _copied(self._find(request["Name"], "GetTable"))}

@@ -46,6 +46,18 @@ class S3FileIO(FileIO):
         _Object(self._store, location if isinstance(location, str) else location.location).delete()
 
 
+class CopyFileIO(S3FileIO):
+    """Reads every object from the store's own bucket, whichever its address names: the one of which it is a copy."""
+
+    def new_input(self, location: str) -> InputFile:
+        return super().new_input(self._store.uri(key_of(location)))
+
+
+def key_of(uri: str) -> str:
+    """Return the key of `s3://{bucket}/{key}`."""
+    return split_uri(uri)[1]
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """Return bucket and key of `s3://{bucket}/{key}`."""
     scheme, _, rest = uri.partition("://")

@@ -63,12 +63,12 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import EMPTY_DICT, Properties, Record
 from pyiceberg.types import PrimitiveType
 
-from dynalake.aws.answers import code_of
+from dynalake.aws.answers import code_of, tolerate
 from dynalake.aws.clients import Clients
 from dynalake.aws.refusals import AWS_ERRORS, explain, is_throttled
 from dynalake.aws.s3 import Store
 from dynalake.errors import CatalogError, ConflictError, DynalakeError, TerminalError, UnknownOutcomeError
-from dynalake.lake.catalog.file_io import S3FileIO
+from dynalake.lake.catalog.file_io import CopyFileIO, S3FileIO
 from dynalake.lake.catalog.manifests import ReplaceFiles, RewriteManifests, list_data_manifests, plan_merge
 from dynalake.names import Lake
 
@@ -522,9 +522,27 @@ class IcebergCatalog:
         return self.load(name)
 
     def read(self, name: str, metadata_location: str) -> Head:
-        """Return the table of that metadata, not of Glue's entry. Raise `FileNotFoundError` where it is gone."""
-        metadata = FromInputFile.table_metadata(self._io.new_input(metadata_location))
-        return self.head(name, metadata, metadata_location)
+        """Return the table of that metadata, not of Glue's entry. Raise `FileNotFoundError` where it is gone.
+
+        Its files are read from the lake's bucket, also those of metadata that names another bucket: it may be a copy.
+        """
+        io = CopyFileIO(Store(self.clients, self._lake.bucket))
+        metadata = FromInputFile.table_metadata(io.new_input(metadata_location))
+        return Head(Table((self._database, name), metadata, metadata_location, io, self._catalog))
+
+    def make_database(self) -> None:
+        """Make the lake's Glue database where somebody has deleted it: its CloudFormation stack does not notice that.
+
+        The same as in `infra/cloudformation/storage.yaml`.
+        """
+        try:
+            self.clients.glue.get_database(Name=self._database)
+        except Exception as error:
+            if code_of(error) != "EntityNotFoundException":
+                raise
+            about = f"dynalake, environment {self._lake.environment}"
+            with tolerate("AlreadyExistsException"):
+                self.clients.glue.create_database(DatabaseInput={"Name": self._database, "Description": about})
 
     def restore(self, head: Head, instead_of: str = "") -> Head:
         """Bring back the table of that head, where its Glue entry is missing, or is no longer an Iceberg table.

@@ -39,6 +39,11 @@ def note_metadata(table: Table, head: Head) -> None:
             return
 
 
+def replace_note(table: Table, head: Head) -> None:
+    """Keep the location of the head's metadata, whatever is kept: what was noted cannot be the table's any more."""
+    table.store.write_json(table.names.metadata_note(head.name), asdict(Note(head.uuid, head.metadata_location)))
+
+
 def noted_metadata(table: Table, glue_table: str) -> str | None:
     """Return the location that is kept, or None."""
     kept = read_note(table, glue_table)

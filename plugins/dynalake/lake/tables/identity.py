@@ -10,9 +10,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 from dynalake.aws.answers import tolerate
-from dynalake.errors import CatalogError, SourceError
+from dynalake.errors import CatalogError, SettingsError, SourceError
 from dynalake.lake.catalog.iceberg import Head
-from dynalake.lake.catalog.table import TABLE_ID, Table
+from dynalake.lake.catalog.metadata_note import noted_metadata
+from dynalake.lake.catalog.table import TABLE_ID, TIME_ZONE, Table
 from dynalake.lake.working.findings import MADE_AGAIN
 from dynalake.names import TableNames
 
@@ -28,9 +29,31 @@ def is_another(kept: str, found: str) -> bool:
 
 
 def check_table(table: Table, found: str) -> None:
-    """Call `check_identity` with what Glue has now. A damaged table passes until it is brought back."""
-    with suppress(CatalogError):
-        check_identity(table.names, table_id_of(table.catalog.find(table.names.changes_table)), found)
+    """Call `check_head` with what Glue has now, or the bucket. A damaged table passes until it is brought back."""
+    name = table.names.changes_table
+    with suppress(CatalogError, FileNotFoundError):
+        head, noted = table.catalog.find(name), noted_metadata(table, name)
+        if head is None and noted is not None:
+            head = table.catalog.read(name, noted)
+        check_head(table.names, head, found)
+
+
+def check_head(names: TableNames, head: Head | None, found: str) -> None:
+    """Call `check_identity` for a table, and raise `SettingsError` where its days are of another zone than the lake's.
+
+    A lake keeps its zone. But a bucket whose lake is set up again tells nothing of it, except here.
+    """
+    check_identity(names, table_id_of(head), found)
+    zone = names.lake.time_zone if head is None else head.properties.get(TIME_ZONE, names.lake.time_zone)
+    if zone != names.lake.time_zone:
+        raise SettingsError(
+            f"The days of {names.changes_table} are of the time zone {zone}, and those of the lake of "
+            f"{names.lake.time_zone}",
+            allowed="the time zone with which the lake was first set up",
+            action=f"run dynalake_setup with time_zone {zone}; if its stacks were made with another one, remove them "
+            "first",
+            table=names.table,
+        )
 
 
 def check_live_table(table: Table, kept: str | None = None) -> None:

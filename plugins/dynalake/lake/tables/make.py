@@ -39,8 +39,8 @@ from dynalake.lake.current.snapshot import remove_earlier
 from dynalake.lake.current.state import Merge
 from dynalake.lake.current.state_schema import state_columns
 from dynalake.lake.current.view_entries import check_owner, read_entry, write_views
-from dynalake.lake.tables.identity import check_identity, table_id_of
-from dynalake.lake.tables.restore import bring_back, forget_restored, restored_since
+from dynalake.lake.tables.identity import check_head
+from dynalake.lake.tables.restore import bring_back, forget_restored, lost, restored_since
 from dynalake.names import TableNames
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 from dynalake.record.key import ItemKey
@@ -51,13 +51,15 @@ def make_tables(table: Table, key: ItemKey, source_arn: str, pins: Pins | None =
 
     `table_id` is DynamoDB's; '' where it is not known. Another call, or one after a kill, gives the same. Raises
     `NameTakenError`, before anything is made, where a Glue name belongs to something else; `SourceError` where the
-    tables are those of another DynamoDB table; `CatalogError` where the state is gone and cannot be derived again.
+    tables are those of another DynamoDB table; `SettingsError` where their days are of another time zone;
+    `CatalogError` where a table is gone that can neither be brought back nor, for the state, be derived again.
     """
     check_names(table)
+    table.catalog.make_database()
     schema = TableSchema.of_new_table(key, pins)
     source = {SOURCE: source_arn, TABLE_ID: table_id}
     changes = bring_back(table, table.names.changes_table).head
-    check_identity(table.names, table_id_of(changes), table_id)
+    check_head(table.names, changes, table_id)
     if changes is None:
         changes = _create_changes(table, schema, source)
     note_metadata(table, changes)
@@ -108,6 +110,9 @@ def _owner_of_damaged(table: Table, name: str) -> str | None:
 
 def _create_changes(table: Table, schema: TableSchema, source: Mapping[str, str]) -> Head:
     names = table.names
+    if next(iter(table.store.list(f"{names.changes_location}/dt=")), None) is not None:
+        # A new table would not name these files, and garbage collection would delete them.
+        raise lost(table, names.changes_table, None, "its data files are there, but no metadata of it")
     numbers = dict.fromkeys((BOUND, SHOWN_RUN, COLLECTED_AT), "0")
     return table.catalog.create(
         names.changes_table,
@@ -155,6 +160,7 @@ def merge_again(table: Table) -> None:
     since = restored_since(table)
     if since is None:
         return
+    raise_bound(table)
     changes, state = table.changes(), table.items()
     files = changes.files_since(since)
     Merge(table, changes, state).add(f for f in files if f.partition != SNAPSHOT_DAY)
@@ -162,6 +168,18 @@ def merge_again(table: Table) -> None:
     if any(f.partition == SNAPSHOT_DAY for f in files) and number(state, SNAPSHOT_RUN) <= run:
         _derive_snapshot(table, changes, table.items(), run)
     forget_restored(table)
+
+
+def raise_bound(table: Table) -> None:
+    """Raise the bound of restored changes to where the state is folded: below it, a change would pass the state by."""
+    folded_to = number(table.items(), FOLDED_TO)
+
+    def build(head: Head, news: News) -> Change | None:
+        if number(head, BOUND) >= folded_to:
+            return None
+        return Change(properties={BOUND: str(folded_to)}, note={"dynalake": "restored"})
+
+    commit_on(table.catalog, table.names, table.changes(), build)
 
 
 def derive_state(table: Table) -> None:

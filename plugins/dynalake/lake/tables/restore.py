@@ -10,20 +10,24 @@ again, and each change is kept once; its files are garbage. Its changes are merg
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyiceberg.catalog import METADATA_LOCATION
 
 from dynalake.errors import CatalogError
+from dynalake.lake.catalog.file_io import key_of
 from dynalake.lake.catalog.iceberg import Change, Head
-from dynalake.lake.catalog.metadata_note import Note, leads_to, metadata_number, note_metadata, read_note
+from dynalake.lake.catalog.metadata_note import Note, leads_to, metadata_number, note_metadata, read_note, replace_note
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.current.view_entries import read_entry
 from dynalake.lake.files.references import stream_files
+from dynalake.lake.tables.copied import is_copied, readdress
 from dynalake.lake.working.findings import Finding
 
 _MARGIN = 3_600_000  # milliseconds, for differing clocks of two machines, and long merges
+
+_BACK = 3_600_000  # milliseconds, by which a copy may lack the newest files; with an older one lost, it is not a copy
 
 _MOST_READ = 300  # metadata files that are read to find the last: each names the hundred before it
 
@@ -56,39 +60,70 @@ def bring_back(table: Table, name: str) -> Restored:
     if last is None:
         if note is None and not damaged:
             return Restored(None)
-        raise CatalogError(
-            f"{damaged or f'The table {name} is gone from Glue'}, and no metadata of it is left",
-            action=f"restore {note.metadata_location if note else 'its metadata'} and the objects next to it (the "
-            "bucket keeps versions), then run dynalake_setup again",
-            table=table.names.table,
-        )
-    head = _restore(table, last, named)
+        raise lost(table, name, note, "no metadata of it is left")
+    head = _restore(table, last, note, named)
     return Restored(
         head,
         Finding(
             "restored-entry",
             name,
             damaged or f"The Glue table {name} was gone",
-            f"done: it names {last.metadata_location} again; what was committed after that is converted again",
+            f"done: it names {head.metadata_location} again; what was committed after that is converted again",
         ),
     )
 
 
 def find_last(table: Table, name: str, note: Note | None) -> Head | None:
-    """Return the table by the last metadata that was certainly current, and whose files are there."""
-    directory = _metadata_directory(table, name, note)
-    paths = _list_table(table, directory)
-    metadata = sorted((p for p in paths if p.endswith(".metadata.json")), key=metadata_number, reverse=True)
+    """Return the table by the last metadata that was certainly current, and whose files are there.
+
+    In a copy that was made while the table was written, the last commits may lack files: then it is an earlier one, of
+    the same hour. None where the bucket has no metadata of it. Raises `CatalogError` where it has some, and none that
+    will do.
+    """
+    keys = _list_table(table, name, note)
+    metadata = sorted((k for k in keys if k.endswith(".metadata.json")), key=metadata_number, reverse=True)
     logs = {}
-    for path in metadata[:_MOST_READ]:
-        head = _read(table, name, path)
+    for key in metadata[:_MOST_READ]:
+        head = _read(table, name, table.names.uri(key))
         if head is not None and (note is None or head.uuid == note.uuid):
-            logs[path] = frozenset(_log(head))
-    for path in order_known(logs, note.metadata_location if note else None):
-        head = _read(table, name, path)
-        if head is not None and _is_whole(head, paths):
+            logs[key] = frozenset(_log(head))
+    if not logs:
+        return None
+    order = order_known(logs, None if note is None else key_of(note.metadata_location))
+    if rival := find_rival(order, logs):
+        what = f"two histories of it are there, up to {order[0]} and {rival}, and nothing says which of them counts"
+        raise lost(table, name, note, what)
+    newest = _read(table, name, table.names.uri(order[0])) if order else None
+    if newest is None:
+        raise lost(table, name, note, "nothing says which of its metadata was its last")
+    missing = ""
+    for key in order:
+        head = _read(table, name, table.names.uri(key))
+        if head is None or _updated_at(head) < _updated_at(newest) - _BACK:
+            break
+        gone = _first_missing(head, keys)
+        if gone is None:
             return head
-    return None
+        missing = missing or f"its metadata {key} names {gone}, which is gone"
+    raise lost(table, name, note, missing)
+
+
+def _updated_at(head: Head) -> int:
+    """Return when a table's metadata was written (milliseconds)."""
+    return head.iceberg.metadata.last_updated_ms
+
+
+def lost(table: Table, name: str, note: Note | None, why: str) -> CatalogError:
+    """Return the error for a table that cannot be brought back, with what to do."""
+    place = table.names.uri(_location(table, name))
+    return CatalogError(
+        f"The Glue table {name} is gone or damaged, and {why}",
+        allowed="metadata that is known to have been the table's last, with all files that it names",
+        action=f"restore {note.metadata_location if note else 'its metadata'} and the objects below {place}/ (the "
+        f"bucket keeps versions), then run dynalake_setup again; to make the table from the raw objects again, delete "
+        f"all objects below {place}/, and {table.names.metadata_note(name)}",
+        table=table.names.table,
+    )
 
 
 def order_known(logs: Mapping[str, Collection[str]], noted: str | None) -> tuple[str, ...]:
@@ -103,13 +138,22 @@ def order_known(logs: Mapping[str, Collection[str]], noted: str | None) -> tuple
     return tuple(sorted(known, key=metadata_number, reverse=True))
 
 
+def find_rival(order: Sequence[str], logs: Mapping[str, Collection[str]]) -> str | None:
+    """Return known metadata that is of the time of the first one's predecessors, and none of them; None for none."""
+    if not order:
+        return None
+    before = logs[order[0]]
+    oldest = min((metadata_number(key) for key in before), default=metadata_number(order[0]))
+    return next((key for key in order[1:] if metadata_number(key) >= oldest and key not in before), None)
+
+
 def note_restored(table: Table, before: Head) -> None:
-    """Note that commits behind this one are lost, until their changes are merged again."""
+    """Note that commits behind this one, of either table, are lost until their changes are merged again."""
     snapshot = before.iceberg.metadata.current_snapshot()
     since = 0 if snapshot is None else snapshot.timestamp_ms - _MARGIN
     noted = restored_since(table)
     note = {"since": since if noted is None else min(since, noted)}
-    table.store.write_json(table.names.restored_note(before.name), note)
+    table.store.write_json(table.names.restored_note(table.names.state_table), note)
 
 
 def restored_since(table: Table) -> int | None:
@@ -140,7 +184,7 @@ def _follow(table: Table, head: Head, note: Note | None) -> Restored:
             ),
         )
     noted = _read(table, head.name, note.metadata_location)
-    if noted is None or head.metadata_location not in _log(noted):
+    if noted is None or key_of(head.metadata_location) not in _log(noted):
         return Restored(
             head,
             Finding(
@@ -154,7 +198,7 @@ def _follow(table: Table, head: Head, note: Note | None) -> Restored:
         )
     last = find_last(table, head.name, note) or noted
     return Restored(
-        _restore(table, last, instead_of=head.metadata_location),
+        _restore(table, last, note, instead_of=head.metadata_location),
         Finding(
             "put-back",
             head.name,
@@ -165,9 +209,13 @@ def _follow(table: Table, head: Head, note: Note | None) -> Restored:
     )
 
 
-def _restore(table: Table, last: Head, instead_of: str = "") -> Head:
-    if last.name == table.names.state_table:
-        note_restored(table, last)
+def _restore(table: Table, last: Head, note: Note | None, instead_of: str = "") -> Head:
+    if is_copied(table, last):
+        last = readdress(table, last)
+    note_restored(table, last)
+    if note is not None and not leads_to(note, last):
+        replace_note(table, last)
+    table.catalog.make_database()
     head = table.catalog.restore(last, instead_of)
     note_metadata(table, head)
     return _with_snapshot(table, head)
@@ -178,42 +226,38 @@ def _with_snapshot(table: Table, head: Head) -> Head:
     return head if head.snapshot_id is not None else table.catalog.commit(head, Change(note={"dynalake": "created"}))
 
 
-def _metadata_directory(table: Table, name: str, note: Note | None) -> str:
-    names = table.names
-    if note is not None:
-        return note.metadata_location.rpartition("/")[0]
-    location = names.changes_location if name == names.changes_table else names.items_location
-    return f"{names.uri(location)}/metadata"
+def _location(table: Table, name: str) -> str:
+    return table.names.changes_location if name == table.names.changes_table else table.names.items_location
 
 
-def _list_table(table: Table, metadata_directory: str) -> frozenset[str]:
-    """Return the addresses of all objects below the table's location."""
-    names = table.names
-    prefix = metadata_directory.removesuffix("/metadata").removeprefix(names.uri("")) + "/"
-    return frozenset(names.uri(o.key) for o in table.store.list(prefix))
+def _list_table(table: Table, name: str, note: Note | None) -> frozenset[str]:
+    """Return the keys of all objects below the table's location."""
+    location = _location(table, name) if note is None else key_of(note.metadata_location).rpartition("/metadata/")[0]
+    return frozenset(stored.key for stored in table.store.list(f"{location}/"))
 
 
-def _read(table: Table, name: str, location: str) -> Head | None:
+def _read(table: Table, name: str, address: str) -> Head | None:
     try:
-        return table.catalog.read(name, location)
+        return table.catalog.read(name, address)
     except (FileNotFoundError, ValueError):  # gone, or not metadata
         return None
 
 
 def _log(head: Head) -> Iterator[str]:
-    return (entry.metadata_file for entry in head.iceberg.metadata.metadata_log)
+    """Yield the keys of the metadata before."""
+    return (key_of(entry.metadata_file) for entry in head.iceberg.metadata.metadata_log)
 
 
-def _is_whole(head: Head, existing: Collection[str]) -> bool:
-    """Return whether all files that the current snapshot names are there."""
+def _first_missing(head: Head, keys: Collection[str]) -> str | None:
+    """Return the key of a file that the current snapshot names and that is gone; None where all are there."""
     snapshot = head.iceberg.metadata.current_snapshot()
     if snapshot is None:
-        return True
-    if snapshot.manifest_list not in existing:
-        return False
-    manifests = [m.manifest_path for m in snapshot.manifests(head.iceberg.io)]
-    return _all(manifests, existing) and _all((f.path for f in stream_files(head)), existing)
+        return None
+    if key_of(snapshot.manifest_list) not in keys:
+        return key_of(snapshot.manifest_list)
+    manifests = (m.manifest_path for m in snapshot.manifests(head.iceberg.io))
+    return _missing(manifests, keys) or _missing((f.path for f in stream_files(head)), keys)
 
 
-def _all(paths: Iterable[str], existing: Collection[str]) -> bool:
-    return all(path in existing for path in paths)
+def _missing(addresses: Iterable[str], keys: Collection[str]) -> str | None:
+    return next((key for key in map(key_of, addresses) if key not in keys), None)

@@ -50,9 +50,9 @@ def test_tables_of_a_recreated_table_are_refused() -> None:
         make_tables(lake.table, lake.key, ARN, table_id="second")
     for name in (lake.names.changes_table, lake.names.state_table):
         del lake.glue.tables[name]
-    check_table(lake.table, "second")
-    with pytest.raises(SourceError, match="deleted and made again"):
-        make_tables(lake.table, lake.key, ARN, table_id="second")
+    for refuses in (check_table, lambda table, found: make_tables(table, lake.key, ARN, table_id=found)):
+        with pytest.raises(SourceError, match="deleted and made again"):
+            refuses(lake.table, "second")
     make_tables(lake.table, lake.key, ARN, table_id="first")
 
 
@@ -257,7 +257,7 @@ def test_an_error_names_metadata_that_is_missing_too() -> None:
     lose(lake, lake.names.state_table)
     lose_metadata(lake)
 
-    with pytest.raises(CatalogError, match="gone from Glue, and no metadata of it is left"):
+    with pytest.raises(CatalogError, match="gone or damaged, and no metadata of it is left"):
         make(lake)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +13,12 @@ import pytest
 from dynalake.errors import CatalogError
 from dynalake.lake.catalog.iceberg import Change, Head, Refused
 from dynalake.lake.catalog.metadata_note import metadata_number, note_metadata, noted_metadata, read_note
-from dynalake.lake.catalog.table import FOLDED_TO, Table, number
+from dynalake.lake.catalog.table import BOUND, FOLDED_TO, Table, number
 from dynalake.lake.current.fold import fold
 from dynalake.lake.current.snapshot import swap_snapshot
-from dynalake.lake.tables.repair import repair_entries
+from dynalake.lake.files.references import find_references
+from dynalake.lake.tables.copied import readdress
+from dynalake.lake.tables.repair import repair_entries, restore_catalog
 from dynalake.lake.tables.restore import find_last, order_known
 from dynalake.lake.upkeep.collect import collect
 from tests.support.kills import killed_anywhere
@@ -22,6 +26,8 @@ from tests.support.memory.aws import ConcurrentModificationException
 from tests.support.memory.state_lake import DAY_MS, START, Event, StateLake
 
 pytestmark = pytest.mark.slow
+
+NAMES = ("receipts", "receipts_state")
 
 EVENTS = [
     Event("a", 1, START + 1, "INSERT"),
@@ -246,6 +252,98 @@ def test_metadata_whose_files_are_missing_is_not_used(lake: StateLake) -> None:
 
     assert last is not None
     assert last.metadata_location == noted.metadata_location
+
+
+def test_a_deleted_database_is_made_again(lake: StateLake) -> None:
+    rows, current = rows_of(lake), lake.current()
+    lake.glue.tables.clear()
+    lake.glue.database = False
+
+    assert kinds(lake) == ["restored-entry", "restored-entry"]
+
+    assert lake.glue.database
+    assert (rows_of(lake), lake.current()) == (rows, current)
+
+
+def test_a_bound_that_was_left_out_is_set_again(lake: StateLake) -> None:
+    """Below the bound a change goes into the state first. One that passed it by would be in no view."""
+    noted = lake.s3.objects[lake.names.metadata_note("receipts")]
+    lake.append(Event("a", 5, START + DAY_MS + 2))
+    fold(lake.table, START + DAY_MS + 3)
+    folded, current = number(lake.table.items(), FOLDED_TO), lake.current()
+    lake.s3.objects[lake.names.metadata_note("receipts")] = noted
+    lake.glue.tables.clear()
+
+    for killed in killed_anywhere(lake.copy, lambda copy: repair_entries(copy.table), above=10):
+        repair_entries(killed.table)
+        assert number(killed.table.changes(), BOUND) == number(killed.table.items(), FOLDED_TO) == folded
+        killed.append(Event("late", 1, START + DAY_MS + 1))
+        assert killed.current() == {**current, "late": "MODIFY 1"}
+
+
+def test_two_histories_without_a_note_are_left_to_a_person(lake: StateLake) -> None:
+    older = copy.deepcopy(lake.glue.tables["receipts"])
+    for number_of in range(2):
+        lake.append(Event("d", 6 + number_of, START + 3))
+    lake.glue.tables["receipts"] = {**older, "VersionId": "900"}
+    for number_of in range(2):
+        lake.append(Event("e", 7 + number_of, START + 3))
+    lake.s3.delete_object(Key=lake.names.metadata_note("receipts"))
+    lake.glue.tables.clear()
+
+    with pytest.raises(CatalogError, match="two histories of it are there"):
+        repair_entries(lake.table)
+    assert lake.glue.tables == {}
+
+
+def copied(lake: StateLake) -> StateLake:
+    """Return the lake as it is in a copy of its bucket, in an account without its catalog."""
+    moved = lake.copy()
+    moved.names = replace(lake.names.lake, bucket="copy").table("RECEIPTS")
+    moved.table = Table(moved.table.clients, moved.names)
+    moved.glue.tables.clear()
+    return moved
+
+
+def test_a_copied_bucket_gets_its_own_addresses_after_a_kill_anywhere(lake: StateLake) -> None:
+    rows, current = rows_of(lake), lake.current()
+    snapshots = {name: lake.table.catalog.load(name).iceberg.metadata.snapshots for name in NAMES}
+    for moved in killed_anywhere(lambda: copied(lake), lambda begun: repair_entries(begun.table), above=30):
+        repair_entries(moved.table)
+        assert (rows_of(moved), moved.current()) == (rows, current)
+        for name in NAMES:
+            head = moved.table.catalog.load(name)
+            assert all(path.startswith("s3://copy/") for path in find_references(head).paths)
+            kept = {snapshot.snapshot_id for snapshot in head.iceberg.metadata.snapshots}
+            assert kept >= {snapshot.snapshot_id for snapshot in snapshots[name]}
+        moved.append(Event("d", 7, START + 3))
+        assert moved.current() == {**current, "d": "MODIFY 7"}
+        assert kinds(moved) == []
+
+
+def test_a_copy_with_files_that_hold_addresses_or_at_another_place_is_refused(
+    lake: StateLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = copied(lake)
+    head = moved.table.catalog.read("receipts", lake.table.changes().metadata_location)
+    elsewhere = Table(moved.table.clients, replace(moved.names.lake, prefix="other").table("RECEIPTS"))
+    with pytest.raises(CatalogError, match="the prefix that the original had"):
+        readdress(elsewhere, head)
+    monkeypatch.setattr(Head, "delete_files", lambda _: [SimpleNamespace(file_path="s3://old/delete.parquet")])
+    with pytest.raises(CatalogError, match=r"s3://old/delete\.parquet.*run dynalake_compact on the original"):
+        repair_entries(moved.table)
+    assert moved.glue.tables == {}
+
+
+def test_a_catalog_is_restored_only_of_a_table_that_the_bucket_has(lake: StateLake) -> None:
+    current = lake.current()
+    lake.glue.tables.clear()
+    assert [f.kind for f in restore_catalog(lake.table)] == ["restored-entry", "restored-entry"]
+    assert lake.current() == current
+    assert restore_catalog(lake.table) == ()
+    absent = Table(lake.table.clients, lake.names.lake.table("ABSENT"))
+    with pytest.raises(CatalogError, match=r"There is no object s3://.*/iceberg/absent\.json.*bucket and prefix"):
+        restore_catalog(absent)
 
 
 def test_without_any_metadata_the_error_says_what_to_restore(lake: StateLake) -> None:
