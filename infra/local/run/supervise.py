@@ -25,26 +25,30 @@ from types import FrameType
 PR_SET_CHILD_SUBREAPER = 36
 GRACE = 15.0
 """Seconds between SIGINT and SIGKILL."""
+KILL_SECONDS = 30.0
+"""The longest wait for killed processes, which may wait for a disk themselves."""
 
 
 class _Stop(Exception):
     """Raised by the signal handlers."""
 
 
-def _adopt_orphans() -> None:
+def adopt_orphans() -> None:
     """Adopt processes whose parent died, so that they can be found (Linux only; elsewhere their group must do)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _descendants(pid: int) -> list[int]:
-    """Return every living process below `pid`, deepest last; nothing where there is no /proc."""
+    """Return every process below `pid`, deepest last; nothing where there is no /proc.
+
+    Zombies count. One whose last thread still ends keeps its children, so below it may be processes that live.
+    """
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            if fields[0] != "Z":
-                parents.setdefault(int(fields[1]), []).append(int(entry.name))
+            parents.setdefault(int(fields[1]), []).append(int(entry.name))
     descendants: list[int] = []
     frontier = [pid]
     while frontier:
@@ -54,20 +58,21 @@ def _descendants(pid: int) -> list[int]:
     return descendants
 
 
-def _kill_all(child: subprocess.Popen[bytes]) -> None:
-    for _ in range(50):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
+def kill_descendants() -> None:
+    """Kill every process below this one, and wait until none is left."""
+    deadline = time.monotonic() + KILL_SECONDS
+    empty = 0
+    # /proc is read one process after the other, while parents change: one look that finds none may miss one.
+    while empty < 2 and time.monotonic() < deadline:
         left = _descendants(os.getpid())
+        empty = 0 if left else empty + 1
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        if not left:
-            return
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def _wait(child: subprocess.Popen[bytes]) -> None:
@@ -85,7 +90,7 @@ def main() -> int:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise _Stop
 
-    _adopt_orphans()
+    adopt_orphans()
     child = subprocess.Popen(arguments.command, start_new_session=True, stdin=subprocess.DEVNULL)
     try:
         signal.signal(signal.SIGTERM, stop)
@@ -100,7 +105,9 @@ def main() -> int:
         child.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(GRACE)
-    _kill_all(child)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    kill_descendants()
     return child.returncode or 0
 
 
