@@ -9,6 +9,7 @@ NAMES  ?=
 SEED   ?=
 SEEDS  ?=
 LOCAL  ?=
+KEEP   ?=
 YES    ?=
 ONLY   ?=
 FOR    ?=
@@ -26,20 +27,20 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: .venv/.demo .venv-local/.installed  ## Run the whole pipeline on this machine; ITEMS=file.json KEY=year:N,title:S for your own items
-	@PYTHONPATH=plugins $(BIN)/python -m infra.local.demo $(if $(ITEMS),--items '$(ITEMS)') $(if $(KEY),--key '$(KEY)')
+demo: .venv/.demo .venv-local/.installed  ## Run the whole pipeline on this machine; ITEMS=file.json KEY=year:N,title:S for your own items, KEEP=1 to leave it running
+	@PYTHONPATH=plugins $(BIN)/python -m infra.local.demo $(if $(ITEMS),--items '$(ITEMS)') $(if $(KEY),--key '$(KEY)') $(if $(KEEP),--keep)
 
 conformance: .venv/.demo $(if $(LOCAL),.venv-local/.installed)  ## Ask your AWS account open questions, and take a table through its life there; LOCAL=1 for local AWS, YES=1 to skip the confirmation
 	@PYTHONPATH=plugins $(BIN)/python -m infra.conformance $(if $(LOCAL),--local) $(if $(YES),--yes) $(if $(ONLY),--only '$(ONLY)')
 
-up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave them running
+up: .venv/.run .venv-local/.installed  ## Start local AWS and Airflow and leave them running, with the data of last time
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up up
 
 trino: .venv/.dev .local/trino/.installed  ## Start Trino on the local AWS of `make up`, to query the lake
 	@PYTHONPATH=plugins $(BIN)/python -m infra.local.trino up
 
-down: .venv/.run  ## Stop everything that `make up` and `make trino` started, and clean up
-	@PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up down
+down:  ## Stop everything that `make up`, `make trino` and `make demo KEEP=1` started; the data stays for the next `make up`
+	@if [ -e .venv/.run ]; then PYTHONPATH=plugins $(BIN)/python -m infra.local.run.up down; else echo 'Nothing is up.'; fi
 
 # The longest first; the last uses every core that is left. Each suite has its own local AWS, and its own Airflow if it needs
 # one, and shows its output at its end. What a suite needs is installed while others run.
@@ -146,8 +147,9 @@ lock-mwaa: $(UV)  ## Compile the requirements of Amazon MWAA's versions of Airfl
 	  $(UV) pip compile -q --python-version 3.12 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-annotate \
 	    --custom-compile-command 'make lock-mwaa' -c .local/constraints.txt pyproject.toml -o requirements/mwaa-$$version.txt || exit 1; done
 
-clean: down  ## Remove everything that was installed or created here
+clean: down  ## Remove everything that was installed or created here, with the data of `make up`
 	rm -rf dist .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynalake needs Python 3.11 or newer, this is " + sys.version)'

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from dynalake.options.lakes import LAKES
-from infra.local.run.airflow import REPOSITORY, LocalAirflow
+from infra.local.run.airflow import LocalAirflow
+from infra.local.run.keeper import REPOSITORY
 
 CONNECTION = "AIRFLOW_CONN_AWS_DEFAULT"
 

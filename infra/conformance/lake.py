@@ -18,7 +18,7 @@ from infra.conformance.sql import Athena, Compared, DuckDb, compare_lake
 from infra.local.demo.items import changes, generated
 from infra.local.demo.receipts import Item
 from infra.local.demo.writing import apply_changes, write_items
-from infra.local.run.airflow import REPOSITORY
+from infra.local.run.keeper import REPOSITORY
 
 ITEMS, CHANGES, SEED = 200, 150, 7
 ROLES = REPOSITORY / "infra" / "cloudformation" / "airflow.yaml"

@@ -24,7 +24,7 @@ from infra.conformance.place import ENVIRONMENTS, Place, RefusedError
 from infra.conformance.report import contents, write
 from infra.conformance.scrub import Scrubber
 from infra.local.demo.progress import Screen
-from infra.local.run.airflow import REPOSITORY
+from infra.local.run.keeper import REPOSITORY
 from infra.local.run.process import LocalAws
 
 __all__ = ["EXPERIMENTS", "delivery", "mappings", "permissions", "tables"]  # each module registers its experiments

@@ -138,7 +138,7 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
         yield Airflow(
             running.client,
             running.url,
-            running.password,
+            running.identity.password,
             stopped,
             running.environment(),
             running.log_file,

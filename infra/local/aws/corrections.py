@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
+import traceback
+from pathlib import Path
 from typing import Any
 
+UNREADABLE_STATE = 3
+"""The exit code of a server that cannot read the state that it shall start with."""
 
-def apply_all() -> Any:
-    """Apply every correction, list them in the log, start what services do by themselves; return the ASGI application.
+
+def apply_all(state: Path | None = None) -> Any:
+    """Apply every correction, list them in the log, restore a saved state if there is one, and start what services do
+    by themselves; return the ASGI application.
 
     The imports are here because most corrections need the server's environment, but some modules of this package are
     pure and also used outside it.
@@ -46,6 +52,14 @@ def apply_all() -> Any:
     ):
         correction.apply()
         print(correction, flush=True)
+    if state is not None:
+        from infra.local.aws.state import restore
+
+        try:
+            restore(state)
+        except Exception:
+            traceback.print_exc()
+            raise SystemExit(UNREADABLE_STATE) from None
     for work in (
         firehose.deliver_forever,
         firehose.read_forever,

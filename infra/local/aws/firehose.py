@@ -187,6 +187,15 @@ def read_forever() -> None:
                     metrics.publish("AWS/Kinesis", "GetRecords.Success", 1, "Count", read)
 
 
+def rebuild() -> None:
+    """Index restored buffers by the identity of their restored streams."""
+    restored = list(_buffers.values())
+    _buffers.clear()
+    for buffer in restored:
+        buffer.delivering = False
+        _buffers[id(buffer.stream), buffer.part] = buffer
+
+
 def _constraint(field_name: str, limit: int) -> str:
     return (
         f"1 validation error detected: Value at '{field_name}' failed to satisfy constraint: "

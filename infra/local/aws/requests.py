@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 from ministack import app as gateway
 
-from infra.local.aws import faults, metrics
+from infra.local.aws import faults, metrics, state
 from infra.local.aws.dynamodb.exports import history
 from infra.local.aws.dynamodb.exports import service as exports
 from infra.local.aws.iam import access
@@ -19,7 +21,7 @@ _BATCHES = {
     ("firehose", "PutRecordBatch"): ("Records", "RequestResponses", "FailedPutCount"),
 }
 _RESOURCE_FIELDS = ("StreamName", "DeliveryStreamName", "TableName", "FunctionName")
-_ADMINISTERED = (faults.PATH, access.PATH, history.PATH, exports.PATH)
+_ADMINISTERED = (faults.PATH, access.PATH, history.PATH, exports.PATH, state.PATH)
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -135,9 +137,13 @@ async def _administer(path: str, method: str, receive: Any, send: Any) -> None:
             history.age(**json.loads(body))
         elif method == "POST" and path == exports.PATH:
             exports.hold(**json.loads(body))
+        elif method == "POST" and path == state.PATH:
+            await asyncio.to_thread(state.save, Path(json.loads(body)["file"]))
         content: Any = access.decisions() if path == access.PATH else faults.active()
     except (TypeError, ValueError) as error:
         status, content = 400, {"message": str(error)}
+    except RuntimeError as error:
+        status, content = 500, {"message": str(error)}
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(content).encode()})

@@ -37,7 +37,7 @@ def main() -> None:
     # ministack reads its settings at import.
     from infra.local.aws import corrections
 
-    application = corrections.apply_all()
+    application = corrections.apply_all(options.state)
     door = Door(key, corrections.issued, HOSTS | set(options.known_as))
     _publish_port(state_dir, port)
     asyncio.run(_serve(behind(door, application), listener))
@@ -50,6 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=int(os.environ.get("DYNALAKE_LOCAL_PORT", "0")))
     parser.add_argument("--time-scale", type=float, default=float(os.environ.get(TIME_SCALE_VARIABLE, "60")))
     parser.add_argument("--state-dir", type=Path, required=True, help="the folder for all files of the server")
+    parser.add_argument("--state", type=Path, help="a saved state to start with")
     parser.add_argument("--auth", action="store_true", help="enforce IAM")
     parser.add_argument("--ends-with-stdin", action="store_true", help="end when standard input closes")
     return parser.parse_args()

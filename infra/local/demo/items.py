@@ -1,36 +1,33 @@
-"""The demo's items (generated receipts or the user's JSON file), and the changes made to them."""
+"""The demo's items (generated receipts or the user's file), and the changes made to them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from itertools import count as count_from
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.demo import receipts
+from infra.local.demo.formats import ItemsError, read_items
 from infra.local.demo.receipts import Item, Value, generate_receipts
 from infra.local.demo.writing import KeyValues, key_values
 
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-data-types
-_DIGITS = 38
-_ARITHMETIC = Context(prec=_DIGITS)
-
-
-class ItemsError(ValueError):
-    """The demo cannot load the file or use the key."""
+INVENTED = "changedByDemo"
+"""The attribute that some changes add."""
+_ARITHMETIC = Context(prec=38)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Items with their key."""
+    """Items with their key; `repeated` more had the key of a later one."""
 
     items: tuple[Item, ...]
     key: ItemKey
+    repeated: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,35 +55,22 @@ def parse_key(spec: str) -> ItemKey:
 
 
 def load_items(path: Path, key_spec: str) -> Loaded:
-    """Load a JSON array of objects as items, digit for digit; of those with the same key, the last counts.
-
-    Raises `ItemsError`, which names the wrong element.
-    """
+    """Load a file of items; of those with the same key, the last counts. Raises `ItemsError`."""
     key = parse_key(key_spec)
-    try:
-        elements = json.loads(
-            path.read_text(encoding="utf-8"), parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant
-        )
-    except OSError as error:
-        raise ItemsError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise ItemsError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(elements, list) or not elements:
-        raise ItemsError(f"{path} holds {_kind(elements)}. Needed: an array of objects.")
     items: dict[KeyValues, Item] = {}
-    for index, plain in enumerate(elements):
-        if not isinstance(plain, dict):
-            raise ItemsError(f"{path}: element {index} is {_kind(plain)}. Needed: an object.")
-        item = {name: _attribute_value(value, f"{path}: element {index}: {name}") for name, value in plain.items()}
+    repeated = 0
+    for place, item in read_items(path):
         for attribute in key.attributes:
             value = item.get(attribute.name)
             if value is None or attribute.type not in value or value[attribute.type] == "":
                 raise ItemsError(
-                    f"{path}: element {index} has {'no' if value is None else f'the value {value} as'} key attribute "
+                    f"{path}: {place} has {'no' if value is None else f'the value {value} as'} key attribute "
                     f"{attribute.name!r}. Needed: a value of type {attribute.type}; KEY is {key_spec!r}."
                 )
-        items[key_values(key, item)] = item
-    return Loaded(tuple(items.values()), key)
+        values = key_values(key, item)
+        repeated += values in items
+        items[values] = item
+    return Loaded(tuple(items.values()), key, repeated)
 
 
 def changes(
@@ -150,7 +134,7 @@ def _updated(item: Item, key: ItemKey, random: Random) -> Item:
     # DynamoDB writes no stream record if a write changes nothing.
     if name and draw < 0.9 and (touched := _touched(item[name], random)) != item[name]:
         return {**item, name: touched}
-    return {**item, "changedByDemo": {"N": str(random.randrange(10**6))}}
+    return {**item, INVENTED: {"N": str(random.randrange(10**6))}}
 
 
 def _touched(value: Value, random: Random) -> Value:
@@ -180,32 +164,3 @@ def _touched(value: Value, random: Random) -> Value:
                 return {"M": {"added": {"BOOL": True}}}
             name = random.choice(sorted(content))
             return {"M": {**content, name: _touched(content[name], random)}}
-
-
-def _attribute_value(value: object, where: str) -> Value:
-    match value:
-        case None:
-            return {"NULL": True}
-        case bool():
-            return {"BOOL": value}
-        case str():
-            return {"S": value}
-        case Decimal():
-            digits = "".join(map(str, value.as_tuple().digits)).strip("0")
-            if len(digits) > _DIGITS or (value and not -130 <= value.adjusted() <= 125):
-                raise ItemsError(f"{where} is {value}. Needed: at most {_DIGITS} digits, between 1E-130 and 1E+126.")
-            return {"N": str(value) if value else "0"}
-        case list():
-            return {"L": [_attribute_value(element, f"{where}[{n}]") for n, element in enumerate(value)]}
-        case Mapping():
-            return {"M": {name: _attribute_value(member, f"{where}.{name}") for name, member in value.items()}}
-    raise ItemsError(f"{where} is {value!r}. Needed: a JSON value.")
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "an empty array", str: "a string", bool: "a boolean", type(None): "null"}
-    return kinds.get(type(value), "a number")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number.")

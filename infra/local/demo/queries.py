@@ -6,17 +6,21 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from dynalake.aws.clients import Clients
 from dynalake.lake.catalog.table import Table
-from infra.local.demo.lake import LakeReader
+from infra.local.demo.items import INVENTED
+from infra.local.demo.lake import LakeReader, Moment
 from infra.local.demo.progress import DemoFailed, Screen
 
 ENVIRONMENT = "dev"
 LAND_SECONDS = 240
+WIDTH, CELL = 100, 28
+"""The most characters of a row and of a value that the demo shows."""
 
 
 class Lake(LakeReader):
@@ -61,15 +65,15 @@ def show_results(lake: Lake, screen: Screen, first_day: str, written: int) -> bo
     """Print the results and the comparison; return whether all counts and values agree."""
     names, now = lake.table.names, lake.now()
     per_day = lake.rows(
-        f"SELECT dt, __operation AS operation, count(*) AS changes, max(__event_time) AS last "
+        f"SELECT dt, __operation AS operation, count(*) AS changes, epoch_ms(max(__event_time)) AS last "
         f"FROM {now.changes} GROUP BY 1, 2 ORDER BY 1, 2"
     )
-    _show(f"changes per day and operation, from {names.changes_table}", per_day)
-    _show(f"current items, from {names.current_view}", lake.rows(f"SELECT count(*) AS items FROM {now.current}"))
+    _show(f"changes per day and operation, from {names.changes_table}; times in UTC", per_day)
+    _show(*_few(lake, now))
 
     changes = sum(row["changes"] for row in per_day if row["dt"] >= first_day)
     comparison = lake.compare()
-    print(comparison.text(), flush=True)
+    print(f"\n{comparison.text()}", flush=True)
     sums = {
         f"changes written {written:,} = changes in {names.changes_table} {changes:,}": written == changes,
         f"{names.current_view} equals the DynamoDB table {names.table}, value by value": comparison.same,
@@ -78,6 +82,31 @@ def show_results(lake: Lake, screen: Screen, first_day: str, written: int) -> bo
     for text, holds in sums.items():
         screen.line(f"{'✓' if holds else '✗'} {text}")
     return all(sums.values())
+
+
+def _few(lake: Lake, now: Moment) -> tuple[str, list[dict[str, Any]]]:
+    """Return a query of a few of the table's own columns, and its rows: as many columns as a terminal shows."""
+    keys = [column.name for column in now.schema.key_columns]
+    order = ", ".join(f'"{name}"' for name in keys)
+    rows = lake.rows(f"SELECT * FROM {now.current} ORDER BY {order} LIMIT 3")
+    columns = [c for c in now.schema.columns if c.name not in keys and c.attribute != INVENTED]
+    # First those with a plain name and plain values, and none that has nothing to show.
+    columns.sort(key=lambda c: (any(isinstance(row[c.name], list | dict) for row in rows), c.name != c.attribute))
+    chosen, width = keys, sum(map(partial(_width, rows), keys))
+    for name in (c.name for c in columns if any(row[c.name] is not None for row in rows)):
+        if width + _width(rows, name) <= WIDTH:
+            chosen, width = [*chosen, name], width + _width(rows, name)
+    sql = f"SELECT {', '.join(chosen)} FROM {lake.table.names.current_view} ORDER BY {', '.join(keys)} LIMIT 3"
+    return sql, [{name: _text(row[name]) for name in chosen} for row in rows]
+
+
+def _width(rows: list[dict[str, Any]], name: str) -> int:
+    return 1 + max(len(name), *(len(_text(row[name])) for row in rows))
+
+
+def _text(value: object) -> str:
+    text = "NULL" if value is None else " ".join(str(value).split())
+    return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
 
 
 def _show(title: str, rows: list[dict[str, Any]]) -> None:

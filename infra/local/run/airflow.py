@@ -6,11 +6,8 @@ access to AWS, like the connection `aws_default` in any other Airflow.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -23,9 +20,10 @@ from types import TracebackType
 from typing import Any
 
 from infra.local.run.interrupt import held
-from infra.local.run.keeper import publish
+from infra.local.run.keeper import REPOSITORY, publish
+from infra.local.run.kept import DATABASE, Identity
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+BIN = Path(sys.executable).parent
 USER = "admin"
 ELSEWHERE = ("AIRFLOW_", "AWS_", "DYNALAKE_LAKES")
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -36,15 +34,6 @@ ANSWER_SECONDS = 120.0
 START_SECONDS = 400.0
 # Two connections of a component may wait for each other. One gives up, long before its caller does, and is tried again.
 LOCK_SECONDS = 25.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Return unused ports on 127.0.0.1. All are held until the last is known, so they differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]
 
 
 class AirflowRequestError(Exception):
@@ -154,16 +143,17 @@ class AirflowClient:
 class LocalAirflow:
     """Airflow with the repository's DAGs and plugin; it runs as long as the `with` block."""
 
-    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, environment: Mapping[str, str], identity: Identity | None = None) -> None:
         self.home = home
-        self.password = secrets.token_urlsafe(12)
-        # The same after a restart, so logins and the tokens of waiting tasks stay valid.
-        self._secret = secrets.token_hex(64)
+        self.identity = identity or Identity()
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
-        self._ports = free_ports(3)
-        self.url = f"http://127.0.0.1:{self._ports[0]}"
-        self.client = AirflowClient(self.url, USER, self.password)
+        self.url = f"http://127.0.0.1:{self.identity.ports[1]}"
+        self.client = AirflowClient(self.url, USER, self.identity.password)
+
+    @property
+    def database(self) -> Path:
+        return self.home / DATABASE
 
     @property
     def log_file(self) -> Path:
@@ -171,16 +161,22 @@ class LocalAirflow:
 
     def environment(self) -> dict[str, str]:
         """The environment of Airflow's processes."""
-        api, worker_log, trigger_log = self._ports
         return {
             # Variables of the user's shell for another Airflow or another AWS must not reach this one.
             **{name: value for name, value in os.environ.items() if not name.startswith(ELSEWHERE)},
-            **self._environment,
+            **self.settings(),
             # `airflow standalone` starts its components as `airflow …`, found on PATH.
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": "",
             "TMPDIR": str(self.home / "tmp"),
             "NO_COLOR": "1",
+        }
+
+    def settings(self) -> dict[str, str]:
+        """The variables by which Airflow and its command line know their home, and AWS."""
+        _, api, worker_log, trigger_log, _ = self.identity.ports
+        return {
+            **self._environment,
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW_CONN_AWS_DEFAULT": json.dumps({"conn_type": "aws"}),
             "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
@@ -192,12 +188,12 @@ class LocalAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
             # By default a component waits 5 s for a lock. Then the scheduler ends, and no more tasks run.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={LOCK_SECONDS:g}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}?timeout={LOCK_SECONDS:g}",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(api),
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API_AUTH__JWT_SECRET": self._secret,
+            "AIRFLOW__API_AUTH__JWT_SECRET": self.identity.secret,
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": f"{ANSWER_SECONDS:g}",
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
@@ -213,7 +209,7 @@ class LocalAirflow:
     def start(self) -> None:
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.home / "tmp").mkdir(exist_ok=True)
-        publish(self.home / "passwords.json", json.dumps({USER: self.password}))
+        publish(self.home / "passwords.json", json.dumps({USER: self.identity.password}))
         supervisor = [sys.executable, str(REPOSITORY / "infra/local/run/supervise.py")]
         with self.log_file.open("wb") as log, held():
             self._process = subprocess.Popen(

@@ -22,7 +22,11 @@ STOP_SECONDS = 5.0
 
 
 class ServerStartError(RuntimeError):
-    """A server ended, or did not answer."""
+    """A server ended, with this exit code, or did not answer."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ChildServer(ABC):
@@ -43,7 +47,8 @@ class ChildServer(ABC):
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        if self._process is None:
+            self.start()
         return self
 
     def __exit__(
@@ -77,7 +82,8 @@ class ChildServer(ABC):
             deadline = time.monotonic() + self.START_SECONDS
             while not self._answers(state_dir):
                 if process.poll() is not None:
-                    raise ServerStartError(f"Local {self.NAME} ended with code {process.returncode}; read {self.log}")
+                    code = process.returncode
+                    raise ServerStartError(f"Local {self.NAME} ended with code {code}; read {self.log}", code)
                 if time.monotonic() > deadline:
                     limit = f"{self.START_SECONDS:.0f} s"
                     raise ServerStartError(f"Local {self.NAME} did not answer within {limit}; read {self.log}")

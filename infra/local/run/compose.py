@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra.local.aws.door import KEY_VARIABLE
 from infra.local.run.keeper import REPOSITORY, publish
-from infra.local.run.process import new_key
+from infra.local.run.kept import new_key
 
 FILE = REPOSITORY / ".local" / "compose.env"
 

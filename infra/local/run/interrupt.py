@@ -19,12 +19,15 @@ def stop_once() -> None:
 
 
 def until_stopped(command: Callable[[], int]) -> int:
-    """Return the exit code of a command. After Ctrl-C, when the command has cleaned up, end this process with 130."""
+    """Return the exit code of a command. After Ctrl-C, when the command has cleaned up, end this process with 130.
+
+    It says that everything is cleaned up, or what the command's `KeyboardInterrupt` says instead.
+    """
     try:
         stop_once()
         return command()
-    except KeyboardInterrupt:
-        print("Stopped; everything is cleaned up.", flush=True)
+    except KeyboardInterrupt as stop:
+        print(*(stop.args or ["Stopped; everything is cleaned up."]), flush=True)
         # Where the signal came during the import of some C extensions, Python ends with SIGINT, whatever is returned.
         os._exit(130)
 

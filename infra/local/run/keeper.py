@@ -20,10 +20,11 @@ from infra.local.run.interrupt import held
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 HOME = REPOSITORY / ".local" / "up"
-"""Folder of the keepers' logs and pids, readable by its owner only; `make down` removes it."""
+"""Folder of the keepers and of what they keep, readable by its owner only; `make clean` removes it."""
 ENVIRONMENT_FILE = REPOSITORY / ".local" / "env"
 """File of `export NAME=value` lines that point at the servers of `make up`; it exists once everything answers."""
-STOP_SECONDS = 90
+STOP_SECONDS = 300
+"""The longest wait for a keeper that stops servers and saves a large state."""
 
 
 class KeeperError(RuntimeError):
@@ -50,6 +51,15 @@ class Keeper:
             if self.module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return pid
         return None
+
+    @property
+    def was_killed(self) -> bool:
+        """Return whether the last keeper ended without `forget`."""
+        return self.pid is None and self._pid_file.exists()
+
+    def forget(self) -> None:
+        """Forget the keeper: it has ended in order."""
+        self._pid_file.unlink(missing_ok=True)
 
     def start(self, what: str, ready: Path, seconds: float) -> None:
         """Start it and wait until `ready` exists, for at most `seconds`; print a dot each second.
@@ -79,6 +89,7 @@ class Keeper:
             if process is not None:
                 process.terminate()
                 process.wait()
+                self.forget()
             raise
         finally:
             print()
@@ -116,5 +127,5 @@ def publish(file: Path, text: str) -> None:
 def read_environment() -> dict[str, str]:
     """Return the variables of `ENVIRONMENT_FILE`. Raises `FileNotFoundError` if nothing is up."""
     lines = ENVIRONMENT_FILE.read_text().splitlines()
-    pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
+    pairs = (line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
     return {name: shlex.split(value)[0] for name, value in pairs}

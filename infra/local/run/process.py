@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -14,9 +13,13 @@ from typing import Any
 from infra.local.aws.door import KEY_VARIABLE, authorization
 from infra.local.run.child import ChildServer
 from infra.local.run.keeper import REPOSITORY
+from infra.local.run.kept import new_key
 
 # The server must not inherit variables that point AWS clients or Lambda code elsewhere.
 _DROPPED_PREFIXES = ("AWS_", "MINISTACK_", "PYTHON")
+
+CALL_SECONDS = 300.0
+"""The longest wait for an administrative endpoint: to save a large state takes a while."""
 
 
 class LocalAws(ChildServer):
@@ -27,7 +30,8 @@ class LocalAws(ChildServer):
     are in a directory below `state_dir` (default: the repository's `.local/`).
     `DYNALAKE_LOCAL_PYTHON` names another interpreter than `.venv-local/bin/python`. With `auth`, IAM is enforced:
     signatures, policies, and the roles that services act in. `key` is the access key and the secret of the account's
-    root. It differs in each run, and requests without it are refused.
+    root; requests without it are refused. Without one given, it differs in each run. `state` is a file that `save`
+    wrote, to go on from there.
     """
 
     NAME = "AWS"
@@ -41,12 +45,15 @@ class LocalAws(ChildServer):
         state_dir: Path | None = None,
         *,
         auth: bool = False,
+        key: str = "",
+        state: Path | None = None,
     ) -> None:
         super().__init__(log, state_dir or REPOSITORY / ".local")
         self.time_scale = time_scale
         self.port = port
         self.auth = auth
-        self.key = new_key()
+        self.key = key or new_key()
+        self.state = state
 
     @property
     def endpoint_url(self) -> str:
@@ -70,14 +77,19 @@ class LocalAws(ChildServer):
         data = json.dumps(body).encode() if body is not None else None
         headers = authorization(self.key)
         request = urllib.request.Request(self.endpoint_url + path, data=data, headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS) as response:
             return json.loads(response.read() or b"null")
+
+    def save(self, file: Path) -> None:
+        """Write the whole state of this moment to a file."""
+        self.call("POST", "/_dynalake/state", {"file": str(file)})
 
     def _command(self, state_dir: Path) -> list[str]:
         interpreter = os.environ.get("DYNALAKE_LOCAL_PYTHON", str(REPOSITORY / ".venv-local" / "bin" / "python"))
         command = [interpreter, "-m", "infra.local.aws.server", "--port", str(self.port), "--ends-with-stdin"]
         command += ["--time-scale", str(self.time_scale), "--state-dir", str(state_dir)]
-        return [*command, "--auth"] if self.auth else command
+        command += ["--auth"] if self.auth else []
+        return [*command, "--state", str(self.state)] if self.state else command
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_DROPPED_PREFIXES)}
@@ -93,8 +105,3 @@ class LocalAws(ChildServer):
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
         return True
-
-
-def new_key() -> str:
-    """Return a random access key for one run, in the format of AWS's keys."""
-    return f"LOCAL{secrets.token_hex(12).upper()}"

@@ -35,7 +35,7 @@ def test_a_task_dies_below_a_process_that_is_about_to_end(tmp_path: Path) -> Non
     command = [sys.executable, supervise.__file__, "--", sys.executable, "-c", NESTED, str(pid_file)]
     supervisor = subprocess.Popen(command, stdin=subprocess.PIPE)
     assert supervisor.stdin is not None
-    task = Path("/proc") / eventually(lambda: pid_file.exists() and pid_file.read_text(), bool)
+    task = Path("/proc") / eventually(lambda: pid_file.read_text() if pid_file.exists() else "")
     parent = Path("/proc") / (task / "stat").read_text().rsplit(")", 1)[1].split()[1]
     eventually(lambda: (parent / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z")
     supervisor.stdin.close()

@@ -37,6 +37,14 @@ def hold(held: bool) -> None:
     _may_end.clear() if held else _may_end.set()
 
 
+def fail_unfinished() -> None:
+    """End the restored exports that nobody writes any more."""
+    for export in dynamodb._exports.all_values():
+        if export["ExportStatus"] == "IN_PROGRESS":
+            export |= {"ExportStatus": "FAILED", "EndTime": time.time()}
+            export |= {"FailureCode": "InternalServerError", "FailureMessage": "Local AWS was stopped."}
+
+
 @replace(dynamodb, "_export_table_to_point_in_time")
 def export_table_to_point_in_time(request: dict[str, Any]) -> Any:
     """Write the export, which takes time; ministack's ends at once and writes nothing."""
