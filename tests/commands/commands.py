@@ -32,11 +32,11 @@ class Marked:
         return commands
 
 
-def start(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def start(command: list[str], environment: Mapping[str, str], clone: Path = REPOSITORY) -> subprocess.Popen[str]:
     """Start a command in its own session, so that a signal to its group acts like Ctrl-C in a terminal."""
     return subprocess.Popen(
         command,
-        cwd=REPOSITORY,
+        cwd=clone,
         env={**environment, "PYTHONPATH": "plugins"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

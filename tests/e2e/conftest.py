@@ -141,7 +141,7 @@ def airflow(local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> It
             running.identity.password,
             stopped,
             running.environment(),
-            running.log_file,
+            running.log,
         )
 
 

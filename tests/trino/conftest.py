@@ -16,13 +16,13 @@ from pyiceberg.catalog.glue import GlueCatalog
 
 from dynalake.aws.clients import Clients
 from infra.local.engines.duckdb import connect, duckdb_rows
-from infra.local.engines.pyiceberg import glue_catalog, metadata_location, pyiceberg_rows, reading_catalog
 from infra.local.engines.trino import Trino
 from infra.local.run.process import LocalAws
 from infra.local.trino.jars import Installation
 from infra.local.trino.server import LocalTrino
 from tests.support.airflow.dag_bag import bag, run, stored  # noqa: F401  DAGs as Airflow runs them
 from tests.support.machine import need
+from tests.trino.pyiceberg_engine import glue_catalog, metadata_location, pyiceberg_rows, reading_catalog
 from tests.trino.readers import ENGINES, ReadTable
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def spark(
 ) -> Iterator[SparkSession]:
     """A Spark whose catalog `lake` is Glue: `spark.sql("SELECT * FROM lake.database.table")`."""
     need("java")
-    from infra.local.engines.spark import spark_session
+    from tests.trino.spark_engine import spark_session
 
     session = spark_session(local_aws.env(), installation.spark_jars, tmp_path_factory.mktemp("spark"))
     yield session
@@ -95,7 +95,7 @@ def read_table(request: pytest.FixtureRequest) -> ReadTable:
             rows: list[dict[str, Any]] = of(f"SELECT * FROM {table}{condition}")
             return rows
         if engine == "spark":
-            from infra.local.engines.spark import spark_rows
+            from tests.trino.spark_engine import spark_rows
 
             return spark_rows(of, f"SELECT * FROM lake.{table}{condition}")
         if engine == "duckdb":

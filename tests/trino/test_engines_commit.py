@@ -9,9 +9,9 @@ import pytest
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.exceptions import CommitFailedException
 
-from infra.local.engines.pyiceberg import glue_catalog
 from infra.local.engines.trino import Trino
 from infra.local.run.process import LocalAws
+from tests.trino.pyiceberg_engine import glue_catalog
 from tests.trino.readers import ReadTable
 
 COLUMNS: list[tuple[str, pa.DataType]] = [("n", pa.int64()), ("by", pa.string())]

@@ -26,8 +26,8 @@ from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
 from dynalake.lake.files.read import read_rows
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.duckdb import duckdb_rows
-from infra.local.engines.spark import spark_rows
 from infra.local.engines.trino import Trino
+from tests.trino.spark_engine import spark_rows
 from tests.trino.view_lake import BY_BOTH, BY_ID, DAY_MS, Event, ViewLake, by_key, check
 
 BY_TWO = ItemKey(KeyAttribute("pk", "S"), KeyAttribute("sk", "S"))

@@ -45,18 +45,15 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
         return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ItemsError(f"{path} is damaged: {error}") from error
-    except OSError as error:
-        raise ItemsError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ItemsError(f"{path} is not UTF-8: {error}") from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ItemsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def _elements(path: Path, text: str) -> tuple[dict[str, Any], bool]:
     """Return the elements of a file by their places, and whether they are DynamoDB JSON."""
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if len(lines) > 1 and all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for _, line in lines):
+    # Not `splitlines`: JSON texts may hold the other line ends of Unicode.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if len(lines) > 1 and _is_object(lines[0][1]):
         elements = {f"line {number}": _decode(line, f"{path}: line {number}") for number, line in lines}
     else:
         whole = _decode(text, str(path))
@@ -68,6 +65,13 @@ def _elements(path: Path, text: str) -> tuple[dict[str, Any], bool]:
             raise ItemsError(f"{path} holds {_kind(whole)}. Needed: {FORMATS}.")
         elements = {f"element {index}": element for index, element in enumerate(whole)}
     return elements, all(isinstance(element, dict) and element.keys() == {"Item"} for element in elements.values())
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _decode(text: str, where: str) -> Any:

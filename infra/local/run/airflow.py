@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 import urllib.error
@@ -16,9 +15,9 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from infra.local.run.child import Child
 from infra.local.run.interrupt import held
 from infra.local.run.keeper import REPOSITORY, publish
 from infra.local.run.kept import DATABASE, Identity
@@ -140,24 +139,17 @@ class AirflowClient:
         return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in lines)
 
 
-class LocalAirflow:
+class LocalAirflow(Child):
     """Airflow with the repository's DAGs and plugin; it runs as long as the `with` block."""
 
     def __init__(self, home: Path, environment: Mapping[str, str], identity: Identity | None = None) -> None:
+        super().__init__(home / "standalone.log")
         self.home = home
+        self.database = home / DATABASE
         self.identity = identity or Identity()
         self._environment = dict(environment)
-        self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self.identity.ports[1]}"
         self.client = AirflowClient(self.url, USER, self.identity.password)
-
-    @property
-    def database(self) -> Path:
-        return self.home / DATABASE
-
-    @property
-    def log_file(self) -> Path:
-        return self.home / "standalone.log"
 
     def environment(self) -> dict[str, str]:
         """The environment of Airflow's processes."""
@@ -211,16 +203,12 @@ class LocalAirflow:
         (self.home / "tmp").mkdir(exist_ok=True)
         publish(self.home / "passwords.json", json.dumps({USER: self.identity.password}))
         supervisor = [sys.executable, str(REPOSITORY / "infra/local/run/supervise.py")]
-        with self.log_file.open("wb") as log, held():
-            self._process = subprocess.Popen(
-                [*supervisor, "--", "airflow", "standalone"],
-                env=self.environment(),
-                cwd=self.home,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        try:
+            with held():
+                self._spawn([*supervisor, "--", "airflow", "standalone"], self.home, self.environment(), "wb")
+        except BaseException:
+            self.stop()
+            raise
 
     def wait_ready(self, dags: set[str], timeout: float = START_SECONDS) -> Iterator[str]:
         """Yield what is missing until Airflow is healthy and lists `dags`. Raises `RuntimeError` if that fails."""
@@ -228,12 +216,12 @@ class LocalAirflow:
         deadline = time.monotonic() + timeout
         while True:
             if self._process.poll() is not None:
-                raise RuntimeError(f"Airflow ended unexpectedly. Read its log: {self.log_file}")
+                raise RuntimeError(f"Airflow ended unexpectedly. Read its log: {self.log}")
             missing = set(dags) - self.client.dags() if self.client.healthy() else {"Airflow"}
             if not missing:
                 return
             if time.monotonic() > deadline:
-                raise RuntimeError(f"Missing after {timeout:.0f} s: {sorted(missing)}. Read the log: {self.log_file}")
+                raise RuntimeError(f"Missing after {timeout:.0f} s: {sorted(missing)}. Read the log: {self.log}")
             yield ", ".join(sorted(missing))
             time.sleep(0.3)
 
@@ -248,16 +236,3 @@ class LocalAirflow:
             self._process.stdin.close()
         self._process.wait()
         self._process = None
-
-    def __enter__(self) -> LocalAirflow:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

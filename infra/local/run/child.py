@@ -12,7 +12,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
 from infra.local.run.interrupt import held
@@ -29,21 +28,14 @@ class ServerStartError(RuntimeError):
         self.code = code
 
 
-class ChildServer(ABC):
-    """One server; a context manager, or `start()` and `stop()`.
+class Child(ABC):
+    """A child process with a log file, in its own session; a context manager, or `start()` and `stop()`.
 
-    It has a folder of its own below `parent`, which is removed at the end. It ends when the pipe on its standard input
-    closes, as it does when this process dies in any way. A subclass gives the command and the environment, and says
-    when the server answers.
+    It must end when the pipe on its standard input closes, as it does when this process dies in any way.
     """
 
-    NAME: ClassVar[str]
-    START_SECONDS: ClassVar[float]
-
-    def __init__(self, log: Path, parent: Path) -> None:
+    def __init__(self, log: Path) -> None:
         self.log = log
-        self._parent = parent
-        self._state_dir: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -51,10 +43,41 @@ class ChildServer(ABC):
             self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+    def _spawn(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], mode: str = "ab") -> None:
+        with self.log.open(mode) as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+class ChildServer(Child):
+    """One server. It has a folder of its own below `parent`, which is removed at the end.
+
+    A subclass gives the command and the environment, and says when the server answers.
+    """
+
+    NAME: ClassVar[str]
+    START_SECONDS: ClassVar[float]
+
+    def __init__(self, log: Path, parent: Path) -> None:
+        super().__init__(log)
+        self._parent = parent
+        self._state_dir: Path | None = None
 
     @property
     def pid(self) -> int:
@@ -67,18 +90,12 @@ class ChildServer(ABC):
         self._parent.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with self.log.open("ab") as log, held():
+            with held():
                 folder = tempfile.mkdtemp(prefix=f"{self.NAME.lower()}-", dir=self._parent)
                 self._state_dir = state_dir = Path(folder)
-                self._process = process = subprocess.Popen(
-                    self._command(state_dir),
-                    cwd=REPOSITORY,
-                    env=self._environment(),
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                self._spawn(self._command(state_dir), REPOSITORY, self._environment())
+            process = self._process
+            assert process is not None
             deadline = time.monotonic() + self.START_SECONDS
             while not self._answers(state_dir):
                 if process.poll() is not None:

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +24,9 @@ from infra.local.run.keeper import HOME, publish
 STATES = HOME / "kept"
 DATABASE = "airflow.db"
 _IDENTITY = HOME / "identity.json"
-_PORTS = ("local AWS", "Airflow", "Airflow's task logs", "Airflow's trigger logs", "Trino")
+_PORTS = ("local AWS", "Airflow", "Airflow's task log", "Airflow's trigger log", "Trino")
+AWS_AND_AIRFLOW, TRINO = range(4), range(4, 5)
+"""Positions of ports."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -57,18 +59,19 @@ class Identity:
         return cls(**json.loads(_IDENTITY.read_text()))
 
     @classmethod
-    def take(cls) -> tuple[Identity, list[str]]:
-        """Return the identity of the last run, or a new one, and what is said about ports that others took."""
-        identity = cls.read() if _IDENTITY.exists() else cls()
-        said = list(identity._replace_taken())
-        publish(_IDENTITY, json.dumps(asdict(identity)))
-        return identity, said
+    def prepare(cls, parts: Iterable[int]) -> list[str]:
+        """Make an identity unless there is one; give other ports to parts whose port another program took.
 
-    def _replace_taken(self) -> Iterator[str]:
-        for at, (name, port) in enumerate(zip(_PORTS, self.ports, strict=True)):
-            if _taken(port):
-                self.ports[at] = free_ports(1)[0]
-                yield f"Port {port} is taken by another program: {name} has port {self.ports[at]} from now on."
+        Return what the user should know about them.
+        """
+        identity = cls.read() if _IDENTITY.exists() else cls()
+        said = []
+        for at in parts:
+            if _taken(port := identity.ports[at]):
+                identity.ports[at] = free_ports(1)[0]
+                said.append(f"Port {port} is taken by another program: {_PORTS[at]} now has {identity.ports[at]}.")
+        publish(_IDENTITY, json.dumps(asdict(identity)))
+        return said
 
 
 def _taken(port: int) -> bool:

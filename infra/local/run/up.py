@@ -102,7 +102,7 @@ def start() -> None:
     HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in (ENVIRONMENT_FILE, NOTES):
         file.unlink(missing_ok=True)
-    _, said = Identity.take()
+    said = Identity.prepare(kept.AWS_AND_AIRFLOW)
     state = kept.newest()
     if UP.was_killed:
         said.append(
@@ -112,7 +112,8 @@ def start() -> None:
         )
     elif state:
         said.append(f"This goes on where the last run stopped, at {kept.moment(state)}.")
-    print(*said, sep="\n", end="\n" if said else "")
+    for line in said:
+        print(line)
     UP.start("local AWS and Airflow", ENVIRONMENT_FILE, START_SECONDS)
     if NOTES.exists():
         print(NOTES.read_text(), end="")

@@ -13,8 +13,10 @@ import os
 import sys
 import time
 
+from infra.local.run import kept
 from infra.local.run.interrupt import stop_once
 from infra.local.run.keeper import ENVIRONMENT_FILE, HOME, TRINO, UP, KeeperError, publish, read_environment
+from infra.local.run.kept import Identity
 from infra.local.trino import jars
 from infra.local.trino.java import MissingPartError, find_jdk
 from infra.local.trino.server import CATALOG, LocalTrino
@@ -28,7 +30,8 @@ def keep() -> int:
     stop_once()
     holder = UP.pid
     with contextlib.suppress(KeyboardInterrupt):
-        with LocalTrino(jars.installed(), HOME / "trino-server.log", read_environment()) as trino:
+        port = Identity.read().ports[kept.TRINO[0]]
+        with LocalTrino(jars.installed(), HOME / "trino-server.log", read_environment(), port) as trino:
             publish(URL_FILE, trino.url)
             while holder is not None and UP.pid == holder:
                 time.sleep(1)
@@ -41,6 +44,8 @@ def up() -> int:
     stop_once()
     if TRINO.pid is None:
         URL_FILE.unlink(missing_ok=True)
+        for line in Identity.prepare(kept.TRINO):
+            print(line)
         jars.installed()
         TRINO.start("Trino", URL_FILE, LocalTrino.START_SECONDS)
     url = URL_FILE.read_text()

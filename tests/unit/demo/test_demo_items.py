@@ -93,7 +93,7 @@ def test_a_json_file_is_read_exactly(tmp_path: Path) -> None:
         ('[{"id": "1", "n": {"x": [1E400]}}]', "id:S", r"element 0: n.x\[0\] is 1E\+400"),
         (f'[{{"id": "1", "n": {"1" * 39}}}]', "id:S", "at most 38 digits"),
         ('[{"id": "1", "n": NaN}]', "id:S", "NaN is not a JSON number"),
-        ("{}", "id:S", "holds an object"),
+        ("{}", "id:S", "element 0 has no key attribute 'id'"),
         ("[]", "id:S", "holds an empty array"),
         ("[1]", "id:S", "element 0 is a number"),
         ("[", "id:S", "is not valid JSON"),
