@@ -12,8 +12,8 @@ from typing import Any
 import boto3
 import pytest
 
-from infra.local.aws.corrections import UNREADABLE_STATE
-from infra.local.run.child import ServerStartError
+from infra.local.run import kept, up
+from infra.local.run.kept import Identity
 from infra.local.run.process import LocalAws
 from tests.support.waiting import eventually
 
@@ -131,10 +131,22 @@ def test_another_server_goes_on_from_a_saved_state(tmp_path: Path) -> None:
         assert forwarded(aws) == ["a", "b", "c"]
 
 
-def test_an_unreadable_state_ends_the_start_with_its_own_code(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    state.write_bytes(b"not a state")
-    with pytest.raises(ServerStartError) as refused:
-        LocalAws(tmp_path / "log", state_dir=tmp_path / "dir", state=state).start()
-    assert refused.value.code == UNREADABLE_STATE
-    assert "UnpicklingError" in (tmp_path / "log").read_text()
+def test_up_starts_empty_and_says_so_if_its_last_state_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name, place in (
+        (kept, "STATES", tmp_path / "kept"),
+        (up, "HOME", tmp_path),
+        (up, "NOTES", tmp_path / "notes"),
+        (up, "REPOSITORY", tmp_path),
+    ):
+        monkeypatch.setattr(module, name, place)
+    last = tmp_path / "kept" / "00000007"
+    last.mkdir(parents=True)
+    (last / "aws").write_bytes(b"of another version")
+    aws, state = up.start_aws(Identity())
+    with aws:
+        assert client(aws, "dynamodb").list_tables()["TableNames"] == []
+    assert state is None
+    assert "starts empty. It is in kept/unreadable-00000007" in (tmp_path / "notes").read_text()
+    assert (tmp_path / "kept" / "unreadable-00000007" / "aws").read_bytes() == b"of another version"

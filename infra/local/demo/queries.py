@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from numbers import Number
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,7 @@ from infra.local.demo.progress import DemoFailed, Screen
 ENVIRONMENT = "dev"
 LAND_SECONDS = 240
 WIDTH, CELL = 100, 28
-"""The most characters of a row and of a value that the demo shows."""
+"""The most characters of a row, and of a value that is no number, that the demo shows."""
 
 
 class Lake(LakeReader):
@@ -106,7 +107,7 @@ def _width(rows: list[dict[str, Any]], name: str) -> int:
 
 def _text(value: object) -> str:
     text = "NULL" if value is None else " ".join(str(value).split())
-    return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
+    return text if len(text) <= CELL or isinstance(value, Number) else f"{text[: CELL - 1]}…"
 
 
 def _show(title: str, rows: list[dict[str, Any]]) -> None:

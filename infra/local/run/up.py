@@ -13,6 +13,7 @@ import shlex
 import sqlite3
 import sys
 import time
+from pathlib import Path
 
 from dynalake.options.lakes import DEFAULT, LAKES, SCHEDULED, SHARED
 from infra.local.aws.corrections import UNREADABLE_STATE
@@ -38,16 +39,8 @@ def keep() -> int:
     stop_once()
     saved = True
     with contextlib.suppress(KeyboardInterrupt):
-        identity, state = Identity.read(), kept.newest()
-        aws = LocalAws(HOME / "aws.log", port=identity.ports[0], key=identity.key, state=state and state / "aws")
-        try:
-            aws.start()
-        except ServerStartError as error:
-            if state is None or error.code != UNREADABLE_STATE:
-                raise
-            publish(NOTES, f"The data of the last run cannot be read, it is now in {kept.set_aside(state)}.\n")
-            aws.state = state = None
-            aws.start()
+        identity = Identity.read()
+        aws, state = start_aws(identity)
         with aws:
             airflow = LocalAirflow(HOME / "airflow", {**aws.env(), LAKES: DEFAULT}, identity)
             kept.restore_database(state, airflow.database)
@@ -62,6 +55,21 @@ def keep() -> int:
     if saved:
         UP.forget()
     return 0
+
+
+def start_aws(identity: Identity) -> tuple[LocalAws, Path | None]:
+    """Start local AWS with the last state, and return both; if it cannot be read, without one, which a note says."""
+    state = kept.newest()
+    aws = LocalAws(HOME / "aws.log", port=identity.ports[0], key=identity.key, state=state and state / "aws")
+    try:
+        aws.start()
+    except ServerStartError as error:
+        if state is None or error.code != UNREADABLE_STATE:
+            raise
+        place = kept.set_aside(state).relative_to(REPOSITORY)
+        publish(NOTES, f"The data of the last run cannot be read, so this one starts empty. It is in {place}.\n")
+        return start_aws(identity)
+    return aws, state
 
 
 def _get_ready(airflow: LocalAirflow) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from dynalake.backfill.plan.filter import microseconds as moment_of
 from dynalake.backfill.plan.filter import of_datetime
-from infra.local.demo.items import Change, ItemsError, changes, generated, load_items, parse_key
+from infra.local.demo.formats import ItemsError
+from infra.local.demo.items import Change, changes, generated, load_items, parse_key
 from infra.local.demo.receipts import generate_receipts
 from infra.local.demo.writing import apply_changes, create_table, key_values, write_items
 
