@@ -100,9 +100,10 @@ def save(write_aws: Callable[[Path], object], database: Path) -> None:
     part = STATES / "unfinished"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700, parents=True)
-    write_aws(part / "aws")
+    # While both work, Airflow's is the older one: it may do again what AWS has, but does not miss what AWS lacks.
     with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(part / DATABASE)) as copy:
         source.backup(copy)
+    write_aws(part / "aws")
     part.rename(STATES / f"{int(before.name) + 1 if before else 1:08}")
     if before:
         shutil.rmtree(before)
