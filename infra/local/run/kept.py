@@ -13,6 +13,7 @@ import secrets
 import shutil
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,7 @@ _IDENTITY = HOME / "identity.json"
 _PORTS = ("local AWS", "Airflow", "Airflow's task log", "Airflow's trigger log", "Trino")
 AWS_AND_AIRFLOW, TRINO = range(4), range(4, 5)
 """Positions of ports."""
+ENDING_SECONDS = 5.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -75,13 +77,21 @@ class Identity:
 
 
 def _taken(port: int) -> bool:
+    """Return whether a port stays taken: the servers of a run that was just killed need a moment to end."""
+    deadline = time.monotonic() + ENDING_SECONDS
+    while not (free := _is_free(port)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not free
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
         except OSError:
-            return True
-    return False
+            return False
+    return True
 
 
 def newest() -> Path | None:

@@ -45,7 +45,7 @@ def keep() -> int:
             airflow = LocalAirflow(HOME / "airflow", {**aws.env(), LAKES: DEFAULT}, identity)
             kept.restore_database(state, airflow.database)
             with contextlib.suppress(KeyboardInterrupt), airflow:
-                _get_ready(airflow)
+                _get_ready(airflow, new=state is None)
                 saved = False
                 while True:
                     time.sleep(SAVE_SECONDS)
@@ -72,10 +72,11 @@ def start_aws(identity: Identity) -> tuple[LocalAws, Path | None]:
     return aws, state
 
 
-def _get_ready(airflow: LocalAirflow) -> None:
+def _get_ready(airflow: LocalAirflow, *, new: bool) -> None:
     for _ in airflow.wait_ready(DAGS):
         pass
-    for dag in sorted(DAGS):
+    # Later, a DAG is paused because the user paused it.
+    for dag in sorted(DAGS) if new else ():
         airflow.client.unpause(dag)
     login = {"AIRFLOW_URL": airflow.url, "AIRFLOW_USER": USER, "AIRFLOW_PASSWORD": airflow.identity.password}
     exports = (f"export {name}={shlex.quote(value)}\n" for name, value in {**airflow.settings(), **login}.items())

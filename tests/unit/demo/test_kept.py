@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -63,17 +64,24 @@ def test_the_last_complete_state_counts(home: Path) -> None:
     assert not file.exists()
 
 
-def test_a_taken_port_is_replaced_and_said(home: Path) -> None:
+def test_a_taken_port_is_replaced_and_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Identity.prepare(kept.AWS_AND_AIRFLOW) == []
     before = Identity.read()
     assert len(set(before.ports)) == 5
-    assert Identity.prepare(kept.AWS_AND_AIRFLOW) == []
+    monkeypatch.setattr(kept, "ENDING_SECONDS", 0.2)
     with socket.socket() as other:
         other.bind(("127.0.0.1", before.ports[1]))
         other.listen()
         (said,) = Identity.prepare(kept.AWS_AND_AIRFLOW)
         assert Identity.prepare(kept.TRINO) == []
     after = Identity.read()
+    # A server of a run that was killed ends soon, so its port stays.
+    monkeypatch.setattr(kept, "ENDING_SECONDS", 30.0)
+    ending = socket.socket()
+    ending.bind(("127.0.0.1", after.ports[0]))
+    ending.listen()
+    threading.Timer(0.3, ending.close).start()
+    assert Identity.prepare(kept.AWS_AND_AIRFLOW) == []
     assert said == f"Port {before.ports[1]} is taken by another program: Airflow now has {after.ports[1]}."
     assert [a == b for a, b in zip(before.ports, after.ports, strict=True)] == [True, False, True, True, True]
     assert (before.key, before.password, before.secret) == (after.key, after.password, after.secret)
