@@ -106,12 +106,9 @@ def live(clients: Clients, lake: Lake, name: str, *, folded: bool) -> Life:
     assert pin_columns(life.table, Pins(never=("gone",)))
     life.night(fold=True)
     life.write(DAYS_AGO[1], item("b"), operation="REMOVE")
-    life.write(DAYS_AGO[1], item("c", l={"L": [{"S": "x"}]}))
-    life.write(DAYS_AGO[2], item("d", n={"N": "7"}))  # late: it goes into the state first
-    life.night(fold=False)
+    life.write(DAYS_AGO[2], item("d", n={"N": "7"}, l={"L": [{"S": "x"}]}))  # late: it goes into the state first
     life.write(DAYS_AGO[0], item("e", n={"N": "8"}))
-    if folded:
-        life.night(fold=True)
+    life.night(fold=folded)
     return life
 
 
