@@ -156,10 +156,7 @@ def leave_reading(table: Table) -> None:
         settings, before = load_settings(table), load_status(table)
         targets = Targets(freshness_minutes=settings.freshness_alarm_minutes)
         previous = None if before is None else before.readings
-        every = run_lake().convert_every_minutes
-        readings = gather(
-            table, settings, targets, datetime.now(UTC), previous=previous, items=0, convert_every_minutes=every
-        )
+        readings = gather(table, settings, targets, datetime.now(UTC), previous=previous, items=0)
         status = TableStatus.of(table.names.table, readings, targets, before)
         # A look of the watch in the meantime knows more: what it compared, and what a user reported as repaired.
         if load_status(table) == before:
