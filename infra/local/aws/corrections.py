@@ -20,7 +20,7 @@ def apply_all(state: Path | None = None) -> Any:
     """
     from ministack import app as gateway
 
-    from infra.local.aws import cloudformation, firehose, glue, kinesis, patch, requests
+    from infra.local.aws import athena, cloudformation, firehose, glue, kinesis, patch, requests
     from infra.local.aws.cloudwatch import cloudwatch, emitted_metrics
     from infra.local.aws.dynamodb import scans, streams
     from infra.local.aws.dynamodb.exports import history, service
@@ -48,6 +48,7 @@ def apply_all(state: Path | None = None) -> Any:
         partitions,
         tables,
         jobs,
+        athena,
         requests,
     ):
         correction.apply()

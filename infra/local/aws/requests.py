@@ -9,7 +9,7 @@ from typing import Any
 
 from ministack import app as gateway
 
-from infra.local.aws import faults, metrics, state
+from infra.local.aws import athena, faults, metrics, state
 from infra.local.aws.dynamodb.exports import history
 from infra.local.aws.dynamodb.exports import service as exports
 from infra.local.aws.iam import access
@@ -21,7 +21,7 @@ _BATCHES = {
     ("firehose", "PutRecordBatch"): ("Records", "RequestResponses", "FailedPutCount"),
 }
 _RESOURCE_FIELDS = ("StreamName", "DeliveryStreamName", "TableName", "FunctionName")
-_ADMINISTERED = (faults.PATH, access.PATH, history.PATH, exports.PATH, state.PATH)
+_ADMINISTERED = (faults.PATH, access.PATH, history.PATH, exports.PATH, state.PATH, athena.PATH)
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -139,6 +139,8 @@ async def _administer(path: str, method: str, receive: Any, send: Any) -> None:
             exports.hold(**json.loads(body))
         elif method == "POST" and path == state.PATH:
             await asyncio.to_thread(state.save, Path(json.loads(body)["file"]))
+        elif method == "POST" and path == athena.PATH:
+            athena.use(**json.loads(body))
         content: Any = access.decisions() if path == access.PATH else faults.active()
     except (TypeError, ValueError) as error:
         status, content = 400, {"message": str(error)}

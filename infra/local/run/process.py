@@ -67,6 +67,11 @@ class LocalAws(ChildServer):
             "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.key,
             "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",  # for the SDK for Java: Spark
+            # pyiceberg reads by PyArrow, which knows no variable for the endpoint, and would ask AWS for the region.
+            # These are properties of the catalog `lake`.
+            "PYICEBERG_CATALOG__LAKE__S3__ENDPOINT": self.endpoint_url,
+            "PYICEBERG_CATALOG__LAKE__S3__REGION": "us-east-1",
             # Streaming checksums cost pyarrow most of its write speed, and are useless on loopback.
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
             "AWS_EC2_METADATA_DISABLED": "true",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from infra.local.aws.door import authorization
 from infra.local.run.child import ChildServer
 from infra.local.trino.jars import REPOSITORY, Installation
 
@@ -21,7 +24,7 @@ queries then take half of the processor time."""
 
 
 class LocalTrino(ChildServer):
-    """One Trino. `aws` are the variables of the AWS that it reads (`LocalAws.env()`)."""
+    """One Trino, also the engine of local Athena. `aws` are the variables of its AWS (`LocalAws.env()`)."""
 
     NAME = "Trino"
     START_SECONDS = 300.0
@@ -48,4 +51,14 @@ class LocalTrino(ChildServer):
         if not url_file.exists():
             return False
         self.url = url_file.read_text()
+        self._serve_athena()
         return True
+
+    def _serve_athena(self) -> None:
+        """Tell local AWS that its Athena runs queries here from now on."""
+        request = urllib.request.Request(
+            f"{self._aws['AWS_ENDPOINT_URL']}/_dynalake/trino",
+            data=json.dumps({"url": self.url}).encode(),
+            headers=authorization(self._aws["AWS_ACCESS_KEY_ID"]),
+        )
+        urllib.request.urlopen(request, timeout=30).close()
