@@ -304,6 +304,39 @@ def test_the_page_loads_nothing_from_other_hosts(page: Page) -> None:
         assert script == SCRIPT, "its hash is in the policy"
 
 
+def test_the_lake_as_sources_of_dbt(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain text for programs, with the same protection as the page."""
+    answers: dict[str, Any] = {
+        "dev": "version: 2\n",
+        "prod": SettingsError("broken", allowed="whole", action="repair it"),
+        "staging": None,
+    }
+
+    def read(environment: str) -> Any:
+        answer = answers[environment]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("dynalake.ui.app.read_sources", read)
+    assert 'href="sources.yml" download' in page.get().text
+    assert 'href="sources.yml?environment=prod" download' in page.get("/?environment=prod").text
+    for environment, status, text in (
+        ("dev", 200, "version: 2\n"),
+        ("prod", 400, "broken\nNeeded: whole\nWhat to do: repair it\n"),
+        ("staging", 404, "There is no lake 'staging' yet\nWhat to do: set up its first table with dynalake_setup\n"),
+    ):
+        answer = page.get(f"/sources.yml?environment={environment}")
+        assert (answer.status_code, answer.text) == (status, text)
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert page.get("/sources.yml").text == "version: 2\n"
+    assert [page.get("/sources.yml", user).status_code for user in ("nobody", "stranger", "no login")] == [
+        403,
+        403,
+        401,
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "status", "says"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -56,6 +57,9 @@ def test_the_page_shows_the_state_of_a_table(
     in_the_lake, changes = (row.locator(f'td[data-column="{column}"]').inner_text() for column in (7, 8))
     assert (in_the_lake, changes) == ("0", "20"), "items as of the fold, and changes"
     shot("watch-overview")
+    with page.expect_download() as download:
+        frame.get_by_role("link", name="dbt sources.yml").click()
+    assert "name: on_the_page_current" in Path(download.value.path()).read_text()
 
     frame.get_by_role("link", name=table).click()
     frame.get_by_role("heading", name=table).wait_for()

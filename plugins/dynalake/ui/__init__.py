@@ -6,6 +6,7 @@ view            the content of the overview
 detail          the content of a table's page
 pipeline        the stages of a table
 charts          places of lines, bars and axes
+dbt_sources     the lake's tables as dbt's sources
 links           addresses in Airflow and in AWS's console
 texts           numbers, sizes and times
 app             the page as an application

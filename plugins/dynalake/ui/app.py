@@ -17,13 +17,13 @@ from urllib.parse import urlencode
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_authenticated
 from fastapi import Depends, FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dynalake.aws.refusals import AWS_ERRORS, explain
 from dynalake.errors import DynalakeError, RecordError, SettingsError
 from dynalake.options.lakes import dag_of, default_environment, environments, name_dags
-from dynalake.ui.data import Content, read_certificate, read_content, read_status
+from dynalake.ui.data import Content, read_certificate, read_content, read_sources, read_status
 from dynalake.ui.detail import table_detail
 from dynalake.ui.links import dag_page, lake_links, table_actions, table_links
 from dynalake.ui.runs import details_of, read_runs, read_schedule, read_startable
@@ -93,6 +93,10 @@ def make_app() -> FastAPI:
     def table(user: GetUserDep, table: str, environment: str = "") -> HTMLResponse:
         return _answer(environment or default_environment(), table, user)
 
+    @app.get("/sources.yml")
+    def sources(environment: str = "") -> Response:
+        return _sources(environment or default_environment())
+
     return app
 
 
@@ -110,26 +114,38 @@ def _answer(environment: str, table: str, user: Any) -> HTMLResponse:
     }
     try:
         return _show(environment, table, user, place)
-    except RecordError as error:
-        return _message(place, 502, error.received, error.allowed, error.action)
-    except DynalakeError as error:
-        return _message(place, 400, error.received, error.allowed, error.action)
-    except AWS_ERRORS as error:
+    except (DynalakeError, *AWS_ERRORS, *WRONG_VALUES) as error:
+        return _message(place, *_explained(environment, error))
+
+
+def _sources(environment: str) -> Response:
+    """Return the lake as dbt's sources, or a text with the error: a program asks, not a browser."""
+    try:
+        text, code = read_sources(environment), 200
+    except (DynalakeError, *AWS_ERRORS, *WRONG_VALUES) as error:
+        code, received, allowed, action = _explained(environment, error)
+        text = "\n".join([received, *([f"Needed: {allowed}"] if allowed else []), f"What to do: {action}", ""])
+    if text is None:
+        text, code = (
+            f"There is no lake {environment!r} yet\nWhat to do: set up its first table with dynalake_setup\n",
+            404,
+        )
+    return PlainTextResponse(text, code, _HEADERS)
+
+
+def _explained(environment: str, error: Exception) -> tuple[int, str, str, str]:
+    """Return what is wrong with a lake: the answer's code, what was received, what is allowed, what to do."""
+    if isinstance(error, DynalakeError):
+        return 502 if isinstance(error, RecordError) else 400, error.received, error.allowed, error.action
+    if isinstance(error, AWS_ERRORS):
         logger.warning("The page cannot read the lake %s: %s", environment, error)
         explained = explain(error)
         if explained is not None:
-            return _message(place, 502, explained.received, explained.allowed, explained.action)
-        return _message(place, 502, f"AWS has returned an error: {error}", "", "check the AWS connection")
-    except WRONG_VALUES:
-        # The objects in S3 have the right shape, but values that the watch never writes, such as a year after 9999.
-        logger.exception("The page cannot show the lake %s", environment)
-        return _message(
-            place,
-            502,
-            "The stored status of this lake cannot be shown",
-            "",
-            "run dynalake_watch, which writes it again",
-        )
+            return 502, explained.received, explained.allowed, explained.action
+        return 502, f"AWS has returned an error: {error}", "", "check the AWS connection"
+    # The objects in S3 have the right shape, but values that the watch never writes, such as a year after 9999.
+    logger.error("The page cannot show the lake %s", environment, exc_info=error)
+    return 502, "The stored status of this lake cannot be shown", "", "run dynalake_watch, which writes it again"
 
 
 def _show(environment: str, table: str, user: Any, place: dict[str, Any]) -> HTMLResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,12 +16,14 @@ from dynalake.capture.lake.registry import find_lake, list_tables
 from dynalake.certify.certificate import Certificate, load_certificate
 from dynalake.errors import RecordError
 from dynalake.lake.catalog.table import Table
+from dynalake.lake.current.view_entries import read_entry
 from dynalake.names import Lake
 from dynalake.operators.task.session import clients_of
 from dynalake.options.lakes import LakeEntry, find_entry
+from dynalake.ui.dbt_sources import SourceTable, source_names, sources_yaml
 from dynalake.watch.judge import Targets
 from dynalake.watch.readings import Readings
-from dynalake.watch.status import WRONG_VALUES, Overview, TableStatus, load_overview, load_status
+from dynalake.watch.status import READERS, WRONG_VALUES, Overview, TableStatus, load_overview, load_status
 
 CLIENTS_SECONDS = 600
 PLACE_SECONDS = 60
@@ -80,6 +83,24 @@ def read_certificate(environment: str, table: str) -> Certificate | None:
     with suppress(RecordError, *WRONG_VALUES):
         return None if place is None else load_certificate(Table(place[0], place[1].table(table)))
     return None
+
+
+@cached(TTLCache(maxsize=32, ttl=CONTENT_SECONDS), lock=threading.Lock())
+def read_sources(environment: str) -> str | None:
+    """Return the lake's tables as dbt's sources; None if it is not set up."""
+    place, content = _place(environment), read_content(environment)
+    if place is None or content.overview is None:
+        return None
+    clients, lake = place
+
+    def read(status: TableStatus) -> SourceTable:
+        table = Table(clients, lake.table(status.table))
+        entries = {name: read_entry(table, name) for name in source_names(table.names)}
+        there = {name: entry for name, entry in entries.items() if entry is not None}
+        return SourceTable(table.names, there, status.targets, status.readings.owner)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return sources_yaml(lake, pool.map(read, content.overview.tables))
 
 
 @cached(TTLCache(maxsize=32, ttl=PLACE_SECONDS), lock=threading.Lock())
