@@ -77,7 +77,7 @@ test-airflow: .venv/.dev .venv-local/.installed  ## Test the DAGs and the pages,
 test-dags: .venv/.dev .venv-local/.installed  ## Test the DAGs and the tasks, in one process
 	@$(BIN)/python -m pytest tests/airflow
 
-test-trino: .venv/.dev .venv-local/.installed .local/trino/.installed  ## Test what Trino, Spark, DuckDB and pyiceberg read on local AWS
+test-trino: .venv/.dev $(foreach name,local examples,.venv-$(name)/.installed) .local/trino/.installed  ## Test what Trino, Spark, DuckDB and pyiceberg read on local AWS, and the documents' examples
 	@$(BIN)/python -m pytest tests/trino
 
 test-commands: .venv/.dev .venv-local/.installed .local/trino/.installed  ## Test `make demo`, `make up` and `make down`, as a user runs them
@@ -95,7 +95,7 @@ test-handoff: .venv/.dev .venv-local/.installed  ## Test writers that never paus
 bench: .venv/.dev .venv-local/.installed  ## Run benchmarks against the alternatives; NAMES='packing encode' for some
 	@PYTHONPATH=plugins:lambda_src $(BIN)/python -m benchmarks $(NAMES)
 
-environments: .venv/.dev $(foreach name,local oldest checkov terraform,.venv-$(name)/.installed) .local/trino/.installed  ## Install everything that checks and tests need
+environments: .venv/.dev $(foreach name,local oldest checkov terraform examples,.venv-$(name)/.installed) .local/trino/.installed  ## Install everything that checks and tests need
 
 check:  ## Check code, types and templates
 	@$(MAKE) $(AT_ONCE) $(CHECKS)
@@ -130,7 +130,7 @@ bundle: $(UV)  ## Write dist/mwaa, dist/astronomer and dist/helm, to deploy dyna
 
 lock: $(UV)  ## Compile the requirements files and the list of jars
 	$(COMPILE) pyproject.toml -o requirements.txt
-	for name in uv demo local checkov terraform; do $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	for name in uv demo local checkov terraform examples; do $(COMPILE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package pyiceberg=2026-12-31 pyproject.toml requirements/oldest.in -o requirements/oldest.txt
 	$(BIN)/python -m infra.local.trino lock
@@ -148,7 +148,7 @@ lock-mwaa: $(UV)  ## Compile the requirements of Amazon MWAA's versions of Airfl
 	    --custom-compile-command 'make lock-mwaa' -c .local/constraints.txt pyproject.toml -o requirements/mwaa-$$version.txt || exit 1; done
 
 clean: down  ## Remove everything that was installed or created here, with the data of `make up`
-	rm -rf dist .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf dist .venv .venv-local .venv-checkov .venv-oldest .venv-terraform .venv-examples .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -18,11 +17,10 @@ from dynalake.aws.clients import Clients
 from dynalake.errors import SettingsError
 from tests.support.airflow.dag_bag import load_bag, store_bag
 from tests.support.airflow.small_lake import add_table, make_lake, put
-from tests.support.machine import REPOSITORY
+from tests.support.examples import example, run_by
 
 Run = Callable[..., dict[str, Any]]
-EXAMPLE = REPOSITORY / "docs" / "examples" / "example_consumer.py"
-
+CONSUMERS = ["example_consumer", "my_report", "of_all_tables"]
 
 OF_ALL_TABLES = """
 from airflow.sdk import DAG, AssetAlias
@@ -32,13 +30,14 @@ dag = DAG(dag_id="of_all_tables", schedule=[AssetAlias("dynalake")])
 
 @pytest.fixture(scope="module")
 def consumers(stored: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The example's DAG and one for all tables, as Airflow has stored them."""
+    """The document's DAGs and one for all tables, as Airflow has stored them."""
     folder = tmp_path_factory.mktemp("consumers")
     (folder / "of_all_tables.py").write_text(OF_ALL_TABLES)
-    shutil.copy(EXAMPLE, folder)
+    for number, name in enumerate(run_by(__file__)):
+        (folder / f"example_{number}.py").write_text(example(name))
     bag = load_bag(folder)
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["example_consumer", "of_all_tables"]
+    assert sorted(bag.dags) == CONSUMERS
     store_bag(bag)
     return bag.dags
 
@@ -111,7 +110,7 @@ def test_commits_and_closed_days_are_events_that_the_example_reads(
         "snapshot_id": str(table.changes().snapshot_id),
         "new_columns": "v",
     }
-    assert events.waiting() == ["example_consumer", "of_all_tables"]
+    assert events.waiting() == CONSUMERS
 
     states = run("dynalake_compact", environment="dev", fold=True)
 

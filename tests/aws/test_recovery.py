@@ -39,9 +39,9 @@ from dynalake.options.settings import TableSettings
 from dynalake.record.change import encode_change, snapshot_encoder
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.duckdb import connect, duckdb_rows
-from infra.local.engines.pyiceberg import pyiceberg_rows, reading_catalog
 from infra.local.run.process import LocalAws
 from tests.support.aws.lake import convert, make_lake, register
+from tests.trino.pyiceberg_engine import pyiceberg_rows, reading_catalog
 
 KEY = ItemKey(KeyAttribute("id", "S"))
 NOW = datetime.now(UTC)

@@ -3,6 +3,7 @@
 | module | |
 |---|---|
 | `machine` | the repository's path; programs that a machine may lack |
+| `examples` | the documents' examples, and which test runs each |
 | `waiting` | waiting for an expected result |
 | `sweep` | the share of every sweep that a session plays |
 | `kills` | runs that are killed, or disturbed, before any of their calls |

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,8 +23,11 @@ from infra.local.trino.jars import Installation
 from infra.local.trino.server import LocalTrino
 from tests.support.airflow.dag_bag import bag, run, stored  # noqa: F401  DAGs as Airflow runs them
 from tests.support.machine import need
+from tests.trino.docs_lake import BY_DEVICE, BY_ID, DocsLake, Readings, set_up_lake
 from tests.trino.pyiceberg_engine import glue_catalog, metadata_location, pyiceberg_rows, reading_catalog
 from tests.trino.readers import ENGINES, ReadTable
+from tests.trino.shell import Shell
+from tests.trino.view_lake import new_lake
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -125,3 +129,24 @@ def new_database(clients: Clients) -> Callable[[], str]:
 def database(new_database: Callable[[], str]) -> str:
     """A new Glue database, and an empty bucket of the same name."""
     return new_database()
+
+
+@pytest.fixture(scope="session")
+def docs_lake(
+    clients: Clients, client: Callable[[str], Any], trino_server: LocalTrino, trino: Trino
+) -> tuple[DocsLake, Readings]:
+    """The lake `prod` of the documents: RECEIPTS, and Sensor.Readings."""
+    lake = new_lake(clients, "prod")
+    receipts = DocsLake(clients, trino, BY_ID, lake.table("RECEIPTS"))
+    readings = Readings(clients, trino, BY_DEVICE, lake.table("Sensor.Readings"))
+    for table in (receipts, readings):
+        table.fill()
+    set_up_lake(lake, clients, client("athena"))
+    receipts.trino = Trino(trino_server.url, receipts.database)
+    return receipts, readings
+
+
+@pytest.fixture
+def shell(local_aws: LocalAws, tmp_path: Path) -> Shell:
+    """A shell as it is after `source .local/env`."""
+    return Shell(local_aws.env(), tmp_path)

@@ -6,9 +6,7 @@ import ast
 import gzip
 import re
 import subprocess
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
@@ -19,75 +17,34 @@ from dynalake.aws.clients import Clients
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.hive.json_table import project_json
 from dynalake.night.compact import compact_table
-from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
 from infra.local.trino.server import LocalTrino
+from tests.support.examples import example
 from tests.support.machine import REPOSITORY
+from tests.trino.docs_lake import BY_ID, FOLDED_TO, DocsLake, Readings
 from tests.trino.readers import ENGINES, ReadTable
-from tests.trino.view_lake import Event, ViewLake
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyspark.sql import SparkSession
 
-SECTIONS = {
-    section.partition("\n")[0]: section
-    for page in ("query.md", "operations.md")
-    for section in re.split(r"^##+ ", (REPOSITORY / "docs" / page).read_text(), flags=re.MULTILINE)
-}
-FOLDED_TO = 1558785600000
-"""The time in the page's statements."""
+ASKED = (
+    "docs/query.md: What to ask: sql",
+    "docs/query.md: What to ask: sql 2",
+    "docs/query.md: What to ask: sql 3",
+)
 
 
-def snippets(section: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", SECTIONS[section], re.DOTALL)
-
-
-def statements(section: str) -> list[str]:
-    return [s.strip() for text in snippets(section, "sql") for s in text.split(";\n") if s.strip()]
-
-
-class DocsLake(ViewLake):
-    """RECEIPTS with contents for which each of the page's statements finds something."""
-
-    def fill(self) -> None:
-        image = {
-            "total": Decimal("12.5"),
-            "customer": {"name": "a"},
-            "lines": [{"article": "x", "price": 150}, {"article": "y", "price": 1}],
-            "tags": ["t"],
-            "photo": "AQI=",
-            "__types": {"/photo": "B"},
-        }
-        before = [Event(n, FOLDED_TO - 1000 + n, "INSERT", {"id": f"{40 + n}", **image}) for n in range(1, 6)]
-        self.put([*before, Event(6, FOLDED_TO - 10, "REMOVE", {"id": "45", **image})], self.day(self.start))
-        self.convert()
-        self.fold(FOLDED_TO)
-        after = [
-            Event(7, FOLDED_TO + 1, "MODIFY", {"id": "41", **image, "total": "n/a"}),
-            Event(8, FOLDED_TO + 2, "REMOVE", {"id": "43"}),
-            Event(9, FOLDED_TO + 3, "INSERT", {"id": "50", **image}),
-        ]
-        self.put(after, self.day(self.start))
-        self.convert()
-
-    @property
-    def database(self) -> str:
-        return self.names.lake.database
-
-    def adapt(self, text: str) -> str:
-        return text.replace("dynalake_prod", self.database)
+def statements(name: str) -> list[str]:
+    return [s.strip() for s in example(name).split(";\n") if s.strip()]
 
 
 @pytest.fixture(scope="module")
-def lake(clients: Clients, trino_server: LocalTrino, trino: Trino) -> DocsLake:
-    docs_lake = DocsLake(clients, trino, ItemKey(KeyAttribute("id", "S")))
-    docs_lake.fill()
-    docs_lake.trino = Trino(trino_server.url, docs_lake.database)
-    return docs_lake
+def lake(docs_lake: tuple[DocsLake, Readings]) -> DocsLake:
+    return docs_lake[0]
 
 
-@pytest.mark.parametrize("statement", statements("What to ask"))
+@pytest.mark.parametrize("statement", [s for name in ASKED for s in statements(name)])
 def test_every_statement_finds_something(lake: DocsLake, statement: str) -> None:
     assert lake.trino(statement)
 
@@ -100,7 +57,7 @@ def test_the_current_items(
     lake: DocsLake, spark: SparkSession, duckdb: DuckDBPyConnection, iceberg: GlueCatalog
 ) -> None:
     """The page's statement in each engine, with the engine's names of the tables."""
-    (statement,) = statements("The items there are now, without views")
+    (statement,) = statements("docs/query.md: The items there are now, without views: sql")
     expected = {("41", None), ("42", 12.5), ("44", 12.5), ("50", 12.5)}
     assert totals(lake.current()) == totals(lake.trino(statement)) == expected
 
@@ -127,47 +84,9 @@ def test_the_tables_that_every_engine_reads(lake: DocsLake, read_table: ReadTabl
     }
 
 
-def test_statements_and_settings_of_spark(lake: DocsLake, spark: SparkSession) -> None:
-    (command,) = snippets("Spark", "sh")
-    settings = re.findall(r"--conf (spark\.sql\.\S+?)=(\S+)", command)
-    assert settings
-    assert settings == [(name, spark.conf.get(name)) for name, _ in settings]
-    for statement in statements("Spark"):
-        assert spark.sql(lake.adapt(statement)).collect(), statement
-
-
-def test_the_snippet_of_duckdb(
-    lake: DocsLake, duckdb: DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, clients: Clients
-) -> None:
-    """Without its first lines, which fetch the extensions and use the credentials of an account."""
-    (snippet,) = snippets("DuckDB", "python")
-    connect = re.compile(r"^connection = .*?\n\)\n", re.MULTILINE | re.DOTALL)
-    text, count = connect.subn("", lake.adapt(snippet))
-    assert count == 1
-    monkeypatch.setattr("boto3.client", lambda name: getattr(clients, name))
-    namespace: dict[str, Any] = {"connection": duckdb}
-    exec(text, namespace)
-    assert dict(namespace["rows"]) == {"INSERT": 6, "MODIFY": 1, "REMOVE": 2}
-
-
-def test_the_snippet_of_pyiceberg(lake: DocsLake, iceberg: GlueCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    (snippet,) = snippets("pyiceberg", "python")
-    catalogs: list[Any] = []
-
-    def load_catalog(name: str, **properties: str) -> GlueCatalog:
-        catalogs.append((name, properties))
-        return iceberg
-
-    monkeypatch.setattr("pyiceberg.catalog.load_catalog", load_catalog)
-    namespace: dict[str, Any] = {}
-    exec(lake.adapt(snippet), namespace)
-    assert catalogs == [("lake", {"type": "glue"})]
-    assert namespace["rows"].num_rows == 9
-
-
 def test_statements_of_redshift_parse() -> None:
     """Parsed by sqlglot, a dependency of local AWS: it finds mistyped statements, but does not run them."""
-    text = "".join(snippets("Redshift Spectrum", "sql"))
+    text = "".join(example(f"docs/query.md: Redshift Spectrum: sql{number}") for number in ("", " 2"))
     program = (
         "import sys, sqlglot; print([type(s).__name__ for s in sqlglot.parse(sys.stdin.read(), read='redshift') if s])"
     )
@@ -178,7 +97,7 @@ def test_statements_of_redshift_parse() -> None:
 
 
 def test_the_last_change_before_an_outage(lake: DocsLake) -> None:
-    (statement,) = statements("An outage longer than the stream")
+    (statement,) = statements("docs/operations.md: An outage longer than the stream: sql")
     days = sorted({row["dt"] for row in lake.changes()})
     statement = re.sub(r"BETWEEN '\d+' AND '\d+'", f"BETWEEN '{days[0]}' AND '{days[-1]}'", statement)
     assert [list(row.values()) for row in lake.trino(statement)] == [["2019-05-25T12:00:00.003Z"]]
@@ -189,11 +108,12 @@ def test_an_erased_item_does_not_come_back(
     clients: Clients, trino_server: LocalTrino, trino: Trino, *, raw_first: bool
 ) -> None:
     """It does come back if its raw objects are unchanged and their day is read again."""
-    lake = DocsLake(clients, trino, ItemKey(KeyAttribute("id", "S")))
+    lake = DocsLake(clients, trino, BY_ID)
     lake.fill()
     lake.trino = Trino(trino_server.url, lake.database)
     project_json(lake.table, lambda: lake.now)
-    days, raw, *erase = statements("Erasing a person's data")
+    days, raw = statements("docs/operations.md: Erasing a person's data: sql")
+    erase = statements("docs/operations.md: Erasing a person's data: sql 2")
     named = [row["dt"] for row in lake.trino(days)]
     keys = [row["$path"].removeprefix(lake.names.uri("")) for row in lake.trino(raw)]
     assert (len(named), len(keys)) == (1, 1)
@@ -212,13 +132,6 @@ def test_an_erased_item_does_not_come_back(
     lake.fold(FOLDED_TO + 10)
     assert ("42" in {row["id"] for row in lake.changes()}) is not raw_first
     assert ("42" in {row["id"] for row in lake.current()}) is not raw_first
-
-
-def test_the_snippet_of_trino(trino_server: LocalTrino, database: str) -> None:
-    (snippet,) = snippets("Trino on your machine", "python")
-    namespace: dict[str, Any] = {}
-    exec(re.sub(r'"127.0.0.1", \d+', f'"127.0.0.1", {urlsplit(trino_server.url).port}', snippet), namespace)
-    assert [database] in namespace["rows"]
 
 
 def test_statements_about_iceberg_itself_name_its_catalog(

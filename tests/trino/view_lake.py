@@ -22,7 +22,7 @@ from dynalake.lake.current.state import SIZES
 from dynalake.lake.current.view_entries import write_views
 from dynalake.lake.tables.make import make_tables
 from dynalake.lake.types.arrow import json_text
-from dynalake.names import Lake
+from dynalake.names import Lake, TableNames
 from dynalake.record.key import ItemKey, KeyAttribute
 from infra.local.engines.trino import Trino
 
@@ -46,19 +46,24 @@ class Event(NamedTuple):
         return json_text({**metadata, **self.item})
 
 
-class ViewLake:
-    """The table RECEIPTS in its own lake."""
+def new_lake(clients: Clients, environment: str) -> Lake:
+    """Make a lake's bucket and database."""
+    lake = Lake(environment, "000000000000", "us-east-1")
+    clients.s3.create_bucket(Bucket=lake.bucket)
+    clients.glue.create_database(DatabaseInput={"Name": lake.database})
+    return lake
 
-    def __init__(self, clients: Clients, trino: Trino, key: ItemKey) -> None:
-        lake = Lake(f"v{uuid.uuid4().hex[:12]}", "000000000000", "us-east-1")
-        clients.s3.create_bucket(Bucket=lake.bucket)
-        clients.glue.create_database(DatabaseInput={"Name": lake.database})
+
+class ViewLake:
+    """The table RECEIPTS in its own lake, or these `names`."""
+
+    def __init__(self, clients: Clients, trino: Trino, key: ItemKey, names: TableNames | None = None) -> None:
+        self.names = names or new_lake(clients, f"v{uuid.uuid4().hex[:12]}").table("RECEIPTS")
         self.clients, self.trino, self.key = clients, trino, key
-        self.names = lake.table("RECEIPTS")
         self.table = Table(clients, self.names)
         self.now = datetime.now(UTC)
         self.start = int(self.now.timestamp()) * 1000 // DAY_MS * DAY_MS - 5 * DAY_MS
-        make_tables(self.table, key, "arn:aws:dynamodb:us-east-1:000000000000:table/RECEIPTS")
+        make_tables(self.table, key, f"arn:aws:dynamodb:us-east-1:000000000000:table/{self.names.table}")
 
     def day(self, time: int) -> str:
         return self.names.lake.day_of(datetime.fromtimestamp(time / 1000, UTC))

@@ -20,7 +20,7 @@ import yaml
 from dynalake.options.backfill import BackfillOptions
 from dynalake.options.engine import ENGINE, Engine
 from dynalake.options.lake_options import LakeOptions
-from dynalake.options.lakes import LAKES, LakeEntry
+from dynalake.options.lakes import LAKES, LakeEntry, environments, find_entry
 from dynalake.options.option import Options, choices_of, default_of, kind_of
 from dynalake.options.runs import (
     CertifyOptions,
@@ -34,8 +34,10 @@ from dynalake.options.runs import (
 from dynalake.options.settings import TableSettings
 from dynalake.options.where import NewTables, OneTable, Tables, Where
 from infra.local.run.compose import write as local_secrets
+from tests.support.examples import NOT_RUN, RUN_BY, example, examples
 from tests.support.machine import REPOSITORY, need
 
+JSON = ("A KMS key", "Several lakes in one Airflow")
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 PACKAGES = sorted(path.parent for path in (REPOSITORY / "plugins" / "dynalake").rglob("__init__.py"))
 TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
@@ -47,9 +49,15 @@ def test_every_command_and_link_exists(page: Path) -> None:
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= TARGETS
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (page.parent / link).exists(), link
-    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
-    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        target = page.parent / link if link else page
+        assert target.suffix != ".md" or anchor in anchors(target), f"{link}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's titles, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9_ -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -111,6 +119,43 @@ def _limits(f: Field[Any]) -> str:
     if kind is not int:
         return ""
     return f"from {low}" if high is None else f"{low} to {high}"
+
+
+def test_every_example_is_run_or_says_why_not() -> None:
+    """A new block of code needs a test that runs it as it is, or a reason, in `tests/support/examples.py`."""
+    known = [*(name for names in RUN_BY.values() for name in names), *NOT_RUN]
+    assert sorted(known) == sorted(one.name for one in examples())
+    for reason in NOT_RUN.values():
+        for file in re.findall(r"tests/\S+\.py", reason):
+            assert (REPOSITORY / file).exists(), file
+    run = {name.rpartition(": ")[2].split(" ")[0] for names in RUN_BY.values() for name in names}
+    print(f"{len(known)} examples: {len(known) - len(NOT_RUN)} are run, {len(NOT_RUN)} are not", *NOT_RUN, sep="\n")
+    assert {"sql", "python", "sh"} <= run
+
+
+@pytest.mark.parametrize("file", RUN_BY)
+def test_the_tests_that_run_examples_take_them_from_the_documents(file: str) -> None:
+    """By name: what a module does not take, it cannot run."""
+    text = (REPOSITORY / file).read_text()
+    for name in RUN_BY[file]:
+        assert f'"{name}"' in text or "run_by(__file__)" in text, name
+
+
+def test_the_json_examples_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, lakes = (json.loads(example(f"docs/operations.md: {section}: json")) for section in JSON)
+    assert {"Effect", "Principal", "Action", "Resource"} == set(key)
+    monkeypatch.setenv(LAKES, json.dumps(lakes))
+    assert environments() == tuple(lakes)
+    for name, values in lakes.items():
+        assert find_entry(name).connection == values["connection"]
+
+
+def test_the_variable_of_the_lakes_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = example("docs/parameters.md: The lakes of an Airflow: sh")
+    shell = ["bash", "-c", f'{text}printf %s "${LAKES}"']
+    monkeypatch.setenv(LAKES, subprocess.run(shell, capture_output=True, text=True, check=True).stdout)
+    assert environments() == ("prod", "staging")
+    assert find_entry("prod").convert_every_minutes == 5
 
 
 def test_the_page_for_other_dags_shows_the_example_that_is_tested() -> None:
