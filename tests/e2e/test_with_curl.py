@@ -23,6 +23,7 @@ def test_requests(airflow: Any, make_set_up: Callable[..., TableNames], tmp_path
     names = make_set_up("API.Examples")
     texts = [
         example("docs/parameters.md: Parameters: sh"),
+        example("docs/deploy.md: 3. The first setup: sh"),
         example("docs/engines.md: AWS Glue: sh 2"),
         example("docs/query.md: dbt: sh").replace("environment=prod", "environment=dev"),
     ]
@@ -38,6 +39,7 @@ def test_requests(airflow: Any, make_set_up: Callable[..., TableNames], tmp_path
     assert done.returncode == 0, done.stderr
     runs = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(run["dag_id"], run["conf"]) for run in runs] == [
+        ("dynalake_setup", {"table": "RECEIPTS"}),
         ("dynalake_setup", {"table": "RECEIPTS"}),
         ("dynalake_compact", {"tables": ["RECEIPTS"], "days": ["20190525"], "engine": "spark"}),
     ]

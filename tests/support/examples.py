@@ -21,14 +21,16 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     ),
     "tests/e2e/test_with_curl.py": (
         "docs/parameters.md: Parameters: sh",
+        "docs/deploy.md: 3. The first setup: sh",
         "docs/engines.md: AWS Glue: sh 2",
         "docs/query.md: dbt: sh",
     ),
     "tests/trino/test_aws_cli_examples.py": (
         "docs/engines.md: AWS Glue: sh",
         "docs/engines.md: AWS Glue: sh 3",
-        "docs/operations.md: A role for the DAGs: sh",
-        "docs/operations.md: Removing a lake: sh",
+        "docs/deploy.md: 1. The roles: sh",
+        "docs/life.md: Remove a lake: sh",
+        "docs/life.md: Remove a lake: sh 2",
         "docs/query.md: Redshift Spectrum: sh",
     ),
     "tests/trino/test_dbt.py": (
@@ -58,6 +60,8 @@ RUN_BY: dict[str, tuple[str, ...]] = {
         "docs/query.md: The items there are now, without views: sql",
     ),
     "tests/unit/test_docs.py": (
+        "docs/deploy.md: 2. The lake and its connection: sh",
+        "docs/deploy.md: 3. The first setup: json",
         "docs/operations.md: A KMS key: json",
         "docs/operations.md: Several lakes in one Airflow: json",
         "docs/parameters.md: The lakes of an Airflow: sh",
@@ -66,15 +70,20 @@ RUN_BY: dict[str, tuple[str, ...]] = {
 """The examples that a module of tests runs."""
 
 NOT_RUN: dict[str, str] = {
-    "README.md: dynalake: ": "a drawing",
     "docs/architecture.md: The layers: ": "a drawing",
     "docs/how-it-works.md: How it works: ": "a drawing",
     "README.md: See it run: console": "output; tests/commands/test_commands.py runs `make demo`",
     "README.md: See it run: console 2": "output; tests/commands/test_commands.py runs `make up`",
     "docs/conformance.md: Conformance: sh": "needs an AWS account; LOCAL=1: tests/commands/test_conformance_command.py",
+    "docs/deploy.md: Docker Compose: sh": "needs Docker; tests/unit/test_docs.py validates the compose file",
+    "docs/deploy.md: Your own Airflow: sh": "installs an Airflow; tests/unit/test_installed.py looks into the wheel",
+    "docs/deploy.md: Your own Airflow: sh 2": "follows the one before; tests/airflow/test_bundles.py loads these DAGs",
+    "docs/deploy.md: Amazon MWAA: sh": "needs an editor; tests/airflow/test_bundles.py makes and loads the bundle",
+    "docs/deploy.md: Astronomer: sh": "needs Astro; tests/airflow/test_bundles.py makes and loads the bundle",
+    "docs/deploy.md: Kubernetes with Helm: sh": "needs a cluster; tests/airflow/test_bundles.py makes and loads the bundle",
+    "docs/life.md: Upgrade: sh": "sets up every table of a lake again; tried by hand with `make up`",
     "docs/engines.md: EMR Serverless: dockerfile": "needs Docker",
     "docs/engines.md: EMR Serverless: sh": "local AWS has no EMR Serverless",
-    "docs/operations.md: With Docker: sh": "needs Docker; tests/unit/test_docs.py validates the compose file",
     "docs/operations.md: Who may trigger what: sh": "needs Airflow's FAB auth manager, which the tests do not install",
     "docs/operations.md: An account with Lake Formation: sh": "local AWS has no Lake Formation",
     "docs/query.md: Redshift Spectrum: sql": "needs Redshift; tests/trino/test_trino_docs.py parses it",

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("docs_lake")
 
 def here(name: str) -> str:
     """Return an example with local AWS's account and region."""
-    return example(name).replace("123456789012-eu-west-1", "000000000000-us-east-1").replace("eu-west-1", "us-east-1")
+    return re.sub("eu-(west|central)-1", "us-east-1", example(name).replace("123456789012-eu", "000000000000-eu"))
 
 
 def outputs(client: Callable[[str], Any], stack: str) -> dict[str, str]:
@@ -39,7 +39,7 @@ def outputs(client: Callable[[str], Any], stack: str) -> dict[str, str]:
 def test_roles_and_jobs_are_deployed_and_removed(
     shell: Shell, client: Callable[[str], Any], docs_lake: tuple[DocsLake, Readings]
 ) -> None:
-    shell.run(here("docs/operations.md: A role for the DAGs: sh"), REPOSITORY)
+    shell.run(here("docs/deploy.md: 1. The roles: sh"), REPOSITORY)
     role = outputs(client, "dynalake-prod-airflow")["DagRoleArn"].rpartition("/")[2]
     shell.run(here("docs/query.md: Redshift Spectrum: sh"), REPOSITORY)
     assert "SpectrumRoleArn" in outputs(client, "dynalake-prod-redshift")
@@ -49,11 +49,26 @@ def test_roles_and_jobs_are_deployed_and_removed(
     shell.run(spark.replace(placeholder, role), REPOSITORY)
     assert client("glue").get_job(JobName="dynalake-prod-spark")["Job"]["GlueVersion"]
     run_a_job(shell, client)
-    shell.run(here("docs/operations.md: Removing a lake: sh"), REPOSITORY)
+    shell.run(here("docs/life.md: Remove a lake: sh"), REPOSITORY)
     stacks = client("cloudformation").describe_stacks()["Stacks"]
     left = {stack["StackName"] for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"}
     assert left >= {"dynalake-prod-redshift", "dynalake-prod-spark"}
     assert "dynalake-prod-airflow" not in left
+
+
+def test_a_bucket_is_deleted_with_all_versions(shell: Shell, client: Callable[[str], Any]) -> None:
+    s3, bucket = client("s3"), "dynalake-prod-000000000000-us-east-1-old"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for key in ("a", "b c", "a"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    s3.delete_object(Bucket=bucket, Key="a")
+
+    text = here("docs/life.md: Remove a lake: sh 2")
+    assert bucket.removesuffix("-old") in text
+    shell.run(text.replace(bucket.removesuffix("-old"), bucket))
+
+    assert bucket not in {found["Name"] for found in s3.list_buckets()["Buckets"]}
 
 
 def run_a_job(shell: Shell, client: Callable[[str], Any]) -> None:
