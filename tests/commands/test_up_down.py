@@ -19,6 +19,7 @@ import boto3
 
 from infra.local.trino.jars import Installation
 from tests.commands.commands import Marked, start
+from tests.support.examples import example
 from tests.support.machine import need
 from tests.support.waiting import PATIENCE, eventually
 
@@ -182,13 +183,11 @@ def query_with_trino(user: Clone, items: int) -> None:
 
 
 def runs_airflow_from_a_shell(user: Clone) -> None:
-    """The command line of Airflow, and the example of docs/parameters.md after the token."""
+    """The command line of Airflow, and a request to its REST API as docs/parameters.md has it."""
     assert "dynalake_setup" in user.shell("airflow dags list").stdout
     eventually(lambda: user.shell("airflow dags unpause endless").returncode == 0)
     assert user.shell("airflow dags trigger endless").returncode == 0
-    docs = (user.folder / "docs" / "parameters.md").read_text()
-    token, call = (block for block in re.findall(r"```(?:bash|sh)\n(.+?)```", docs, re.DOTALL) if "curl" in block)
-    answer = user.shell(f"{token}{call}").stdout
+    answer = user.shell(example("docs/parameters.md: Parameters: sh")).stdout
     assert json.loads(answer)["dag_id"] == "dynalake_setup", answer
 
 

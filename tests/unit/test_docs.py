@@ -9,7 +9,7 @@ import re
 import stat
 import subprocess
 import sys
-from dataclasses import Field
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -148,6 +148,19 @@ def test_the_json_examples_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None
     assert environments() == tuple(lakes)
     for name, values in lakes.items():
         assert find_entry(name).connection == values["connection"]
+
+
+def test_the_variables_and_the_first_conf_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for line in example("docs/deploy.md: 2. The lake and its connection: sh").splitlines():
+        name, _, value = line.partition("=")
+        monkeypatch.setenv(name, value.strip("'"))
+    assert environments() == ("prod",)
+    connection = json.loads(os.environ[f"AIRFLOW_CONN_{find_entry('prod').connection.upper()}"])
+    assert connection["conn_type"] == "aws"
+    assert {*connection["extra"]} == {"region_name", "role_arn"}
+    conf = json.loads(example("docs/deploy.md: 3. The first setup: json"))
+    options = {f.name for of in (NewTables, Where, SetupOptions, TableSettings, LakeOptions) for f in fields(of)}
+    assert {*conf} <= options
 
 
 def test_the_variable_of_the_lakes_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
