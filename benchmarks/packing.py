@@ -32,8 +32,22 @@ BILLED_STEP = 5 * 1024
 PAYLOAD_BYTES = 6 * 1024 * 1024
 MAX_RECORDS = 500
 
-SIZES = {"200 B": (200, 100_000), "1 KB": (1024, 60_000), "4 KB": (4096, 30_000), "50 KB": (50 * 1024, 4_000)}
+SIZES = {
+    "200 B": (200, 100_000),
+    "1 KB": (1024, 60_000),
+    "4 KB": (4096, 30_000),
+    "10 KB": (10 * 1024, 12_000),
+    "50 KB": (50 * 1024, 4_000),
+}
 """Each item's size as DynamoDB counts it, and the number of changes."""
+
+MEMORY_MB = 512
+"""The function's memory (`MemoryMb` of infra/cloudformation/forwarder.yaml)."""
+PROCESSOR_MB = 1769
+"""Memory with which Lambda gives a function one processor; less gives a part of it.
+
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+"""
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/RECEIPTS/stream/2019-05-25T00:00:00.000"
 
@@ -152,10 +166,16 @@ def billed_bytes(sizes: Sequence[int]) -> int:
     return sum(-(-size // BILLED_STEP) * BILLED_STEP for size in sizes)
 
 
+def gb_seconds(cpu_s: float, memory_mb: int = MEMORY_MB) -> float:
+    """Return what Lambda bills for this CPU time: a function of less memory than a processor's takes longer."""
+    return cpu_s / min(1, memory_mb / PROCESSOR_MB) * memory_mb / 1024
+
+
 def derive(rows: list[Row]) -> None:
-    """Add CPU per million changes, and dollars."""
+    """Add CPU and GB-seconds per million changes, and dollars."""
     for row in rows:
         row["cpu_per_million_s"] = round(row["cpu_s"] * MILLION / row["changes"], 2)
+        row["gb_seconds_per_million"] = round(gb_seconds(row["cpu_per_million_s"]), 1)
         row["dollars_per_million"] = round(row["billed_bytes_per_million"] / 1024**3 * price("firehose_gb"), 4)
 
 
@@ -174,11 +194,15 @@ BENCHMARK = Benchmark(
         Column("Firehose bills GB", lambda r: f"{r['billed_bytes_per_million'] / 1024**3:.2f}"),
         Column("$", lambda r: f"{r['dollars_per_million']:.2f}"),
         Column("CPU s", lambda r: f"{r['cpu_per_million_s']:.1f}"),
+        Column("Lambda GB-s", lambda r: f"{r['gb_seconds_per_million']:.0f}"),
         Column("peak MB", lambda r: f"{r['peak_mb']:.0f}"),
     ),
     prepare=nothing,
     derive=derive,
-    notes=("GB of 2^30 bytes. Measured on fewer changes (see changes in the JSON) and scaled to a million.",),
+    notes=(
+        "GB of 2^30 bytes. Measured on fewer changes (see changes in the JSON) and scaled to a million. GB-seconds: the CPU",
+        f"time at {MEMORY_MB} of the {PROCESSOR_MB:,} MB that give a processor, without the SDK's work and waiting for answers.",
+    ),
 )
 
 

@@ -121,8 +121,9 @@ def _forward(forwarder: Forwarder, table: str, records: Sequence[Any], seconds_l
     target = forwarder.targets.get(table)
     stream = forwarder.stream(target)
     encoded, rejected = encode_batch(records)
-    lines = [line for line in encoded if len(line.data) <= stream.limits.record]
-    large = [line for line in encoded if len(line.data) > stream.limits.record]
+    limit = stream.limits.record
+    lines = [line for line in encoded if len(line.data) <= limit]
+    large = [line for line in encoded if len(line.data) > limit]
     moment = datetime.now(UTC)
     objects = [Beside(change.position, *rejected_object(target.names, change), JSON) for change in rejected]
     objects += [Beside(line.position, *large_object(target.names, line, moment), GZIP) for line in large]
@@ -131,7 +132,7 @@ def _forward(forwarder: Forwarder, table: str, records: Sequence[Any], seconds_l
     if blocked is not None:
         # Changes behind one that can be neither sent nor stored come again with it, so they are not sent now.
         lines = [line for line in lines if line.position < blocked]
-    delivery = deliver(stream, pack(lines, stream.limits.record), seconds_left)
+    delivery = deliver(stream, pack(lines, limit), seconds_left)
     if delivery.refused:
         forwarder.targets.forget(table)
     positions = [blob.first_position for blob in delivery.unstored]
