@@ -200,8 +200,8 @@ BENCHMARK = Benchmark(
     prepare=nothing,
     derive=derive,
     notes=(
-        "GB of 2^30 bytes. Measured on fewer changes (see changes in the JSON) and scaled to a million. GB-seconds: the CPU",
-        f"time at {MEMORY_MB} of the {PROCESSOR_MB:,} MB that give a processor, without the SDK's work and waiting for answers.",
+        "GB of 2^30 bytes. Measured on fewer changes (see changes in the JSON) and scaled to a million. GB-seconds:",
+        f"the CPU time at {MEMORY_MB} of the {PROCESSOR_MB:,} MB that give a processor, without the SDK and waiting.",
     ),
 )
 
