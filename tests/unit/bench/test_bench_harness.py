@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import encode, history, packing, scan
+from benchmarks import encode, fold_at, history, packing, scan
 from benchmarks.hard_numbers import COUNT, hard_numbers, kept, number_text
 from benchmarks.harness import (
     ROOT,
@@ -128,6 +128,29 @@ def test_invocations_hold_all_changes_within_lambdas_payload() -> None:
 
 def test_firehose_bills_each_record_in_steps_of_5_kb() -> None:
     assert packing.billed_bytes([1, 5120, 5121]) == 4 * 5120
+
+
+def test_lambda_bills_a_part_of_a_processor_for_longer() -> None:
+    whole = packing.gb_seconds(10, packing.PROCESSOR_MB)
+    assert packing.gb_seconds(10, 512) == pytest.approx(whole)
+    assert packing.gb_seconds(10, 2 * packing.PROCESSOR_MB) == pytest.approx(2 * whole)
+
+
+def test_a_simulated_merge_writes_only_the_files_of_its_keys() -> None:
+    keys = fold_at.np.arange(0, 4_000, 2)
+    partition = fold_at.Partition(fold_at.ROW_BYTES, keys)
+    partition.files = partition.write(keys)
+    assert len(partition.files) > 3
+    before, written = partition.files, partition.written
+    low, high = before[1].low, before[1].high
+    assert low
+    assert high
+    come, gone = fold_at.np.array([low[0] + 1]), fold_at.np.array([high[0]])
+    partition.merge(come, gone, fold_at.np.concatenate([come, gone]))
+    assert [file for file in before if file not in partition.files] == [before[1]]
+    assert partition.written - written == before[1].file.size
+    assert come[0] in partition.keys
+    assert gone[0] not in partition.keys
 
 
 def test_the_operator_gets_no_sets_and_no_binary() -> None:
