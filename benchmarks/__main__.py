@@ -10,7 +10,9 @@ from importlib import import_module
 
 from benchmarks.harness import RESULTS, ROOT, Benchmark, BenchmarkError, run, table
 
-NAMES = ("packing", "encode", "scan", "convert", "open_day", "bounded", "history", "fold", "fold_at", "certify", "scale")
+NAMES = (
+    "packing", "encode", "scan", "convert", "open_day", "compact", "bounded", "history", "fold", "fold_at", "certify", "scale",
+)  # fmt: skip
 ROUNDS = 5
 
 
