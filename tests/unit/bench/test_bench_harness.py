@@ -8,6 +8,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import encode, fold_at, history, packing, scan
@@ -137,7 +138,7 @@ def test_lambda_bills_a_part_of_a_processor_for_longer() -> None:
 
 
 def test_a_simulated_merge_writes_only_the_files_of_its_keys() -> None:
-    keys = fold_at.np.arange(0, 4_000, 2)
+    keys = np.arange(0, 4_000, 2)
     partition = fold_at.Partition(fold_at.ROW_BYTES, keys)
     partition.files = partition.write(keys)
     assert len(partition.files) > 3
@@ -145,8 +146,8 @@ def test_a_simulated_merge_writes_only_the_files_of_its_keys() -> None:
     low, high = before[1].low, before[1].high
     assert low
     assert high
-    come, gone = fold_at.np.array([low[0] + 1]), fold_at.np.array([high[0]])
-    partition.merge(come, gone, fold_at.np.concatenate([come, gone]))
+    come, gone = np.array([low[0] + 1]), np.array([high[0]])
+    partition.merge(come, gone, np.concatenate([come, gone]))
     assert [file for file in before if file not in partition.files] == [before[1]]
     assert partition.written - written == before[1].file.size
     assert come[0] in partition.keys
