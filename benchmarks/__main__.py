@@ -10,9 +10,7 @@ from importlib import import_module
 
 from benchmarks.harness import RESULTS, ROOT, Benchmark, BenchmarkError, run, table
 
-NAMES = (
-    "packing", "encode", "scan", "convert", "open_day", "compact", "bounded", "history", "fold", "fold_at", "certify", "scale",
-)  # fmt: skip
+NAMES = tuple("packing encode scan convert open_day compact bounded history fold fold_at certify scale".split())
 ROUNDS = 5
 
 
