@@ -10,7 +10,20 @@ from importlib import import_module
 
 from benchmarks.harness import RESULTS, ROOT, Benchmark, BenchmarkError, run, table
 
-NAMES = tuple("packing encode scan convert open_day compact bounded history fold fold_at certify scale".split())
+NAMES = (
+    "packing",
+    "encode",
+    "scan",
+    "convert",
+    "open_day",
+    "compact",
+    "bounded",
+    "history",
+    "fold",
+    "fold_at",
+    "certify",
+    "scale",
+)
 ROUNDS = 5
 
 
