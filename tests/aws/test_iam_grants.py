@@ -58,6 +58,7 @@ from tests.support.aws.iam_run import (
     work_at,
 )
 from tests.support.aws.lake import right_now
+from tests.support.examples import example
 
 TEMPLATES = Path("infra/cloudformation")
 
@@ -241,9 +242,8 @@ def delete_one_raw_object(secured: Secured, names: TableNames) -> None:
 
 def commands(lake: str) -> list[str]:
     """Return the stacks that the docs delete to remove a lake, in their order."""
-    text = Path("docs/operations.md").read_text(encoding="utf-8")
-    section = text[text.index("## Removing a lake") :]
-    stacks = re.findall(r"aws cloudformation delete-stack --stack-name dynalake-prod-(\w+)\n", section)
+    text = example("docs/life.md: Remove a lake: sh")
+    stacks = re.findall(r"aws cloudformation delete-stack --stack-name dynalake-prod-(\w+)\n", text)
     assert stacks == ["forwarder", "storage", "airflow"]
     return [f"{lake}-{name}" for name in stacks]
 
