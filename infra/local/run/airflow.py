@@ -136,7 +136,16 @@ class AirflowClient:
     def log(self, dag: str, run: str, task: str, attempt: int, map_index: int = -1) -> str:
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?map_index={map_index}"
         lines = self.call("GET", path)["content"]
-        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in lines)
+        return "\n".join(text for line in lines for text in _texts(line))
+
+
+def _texts(line: Any) -> Iterator[str]:
+    if not isinstance(line, dict):
+        yield str(line)
+        return
+    yield str(line.get("event", line))
+    for error in line.get("error_detail") or ():
+        yield f"{error['exc_type']}: {error['exc_value']}"
 
 
 class LocalAirflow(Child):

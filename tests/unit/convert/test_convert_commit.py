@@ -204,7 +204,7 @@ def test_everything_is_planned_again_after_the_table_was_recreated(lake: Convert
     del lake.glue.tables[lake.names.changes_table]
     for key in lake.s3.keys(lake.names.state_prefix + "iceberg/"):
         lake.s3.delete_object(Key=key)
-    for key in lake.s3.keys(lake.names.changes_location + "/metadata/"):
+    for key in lake.s3.keys(lake.names.changes_location + "/"):
         lake.s3.delete_object(Key=key)
     for key in lake.s3.keys(lake.names.conversion_result(plan.batches[0].plan, 0)):
         lake.s3.delete_object(Key=key)

@@ -29,9 +29,12 @@ def is_another(kept: str, found: str) -> bool:
 
 
 def check_table(table: Table, found: str) -> None:
-    """Call `check_head` with what Glue has now, or the bucket. A damaged table passes until it is brought back."""
+    """Call `check_head` with what Glue has now, or the bucket. A damaged table passes until it is brought back.
+
+    Before the first setup of a lake there is no bucket.
+    """
     name = table.names.changes_table
-    with suppress(CatalogError, FileNotFoundError):
+    with tolerate("NoSuchBucket"), suppress(CatalogError, FileNotFoundError):
         head, noted = table.catalog.find(name), noted_metadata(table, name)
         if head is None and noted is not None:
             head = table.catalog.read(name, noted)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import boto3
 import pytest
+from moto import mock_aws
 
+from dynalake.aws.clients import Clients
 from dynalake.errors import CatalogError, NameTakenError, SourceError
 from dynalake.lake.catalog.iceberg import Change
 from dynalake.lake.catalog.table import (
@@ -16,6 +19,7 @@ from dynalake.lake.catalog.table import (
     SNAPSHOT_RUN,
     SOURCE,
     TIME_ZONE,
+    Table,
     number,
 )
 from dynalake.lake.current.fold import fold
@@ -54,6 +58,13 @@ def test_tables_of_a_recreated_table_are_refused() -> None:
         with pytest.raises(SourceError, match="deleted and made again"):
             refuses(lake.table, "second")
     make_tables(lake.table, lake.key, ARN, table_id="first")
+
+
+def test_a_new_lake_has_no_bucket_yet() -> None:
+    with mock_aws():
+        table = Table(Clients.of(boto3.Session("k", "s", region_name="eu-west-1")), StateLake().names)
+
+        check_table(table, "first")
 
 
 def test_both_tables_and_the_views_exist_and_are_empty() -> None:
