@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from dynalake.names import TableNames
+from dynalake.ui.data import CONTENT_SECONDS
 from infra.local.run.airflow import USER
 from tests.support.examples import example
 from tests.support.machine import need
@@ -21,6 +23,7 @@ def test_requests(airflow: Any, make_set_up: Callable[..., TableNames], tmp_path
     """In one shell: the first gets the token that the others use."""
     need("curl")
     names = make_set_up("API.Examples")
+    time.sleep(CONTENT_SECONDS)  # the page shows what it has read before, for that long
     texts = [
         example("docs/parameters.md: Parameters: sh"),
         example("docs/deploy.md: 3. The first setup: sh"),
