@@ -15,6 +15,8 @@ NAMES = (
     "encode",
     "scan",
     "convert",
+    "convert_wide",
+    "convert_nested",
     "open_day",
     "compact",
     "bounded",

@@ -7,37 +7,21 @@ the same files as local ones. Rows are compared with the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.changes import CHANGES, OBJECTS, check_rows, prepare
-from benchmarks.convert import CORES, DAY, NAMES, s3
+from benchmarks.changes import OBJECTS, RECEIPTS, check_rows
+from benchmarks.convert import CORES, DAY, download, landed, size
 from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row
 from benchmarks.meter import MEGABYTE, Meter
-from dynalake.aws.clients import Clients
 from dynalake.convert.finish import convert_due
 from dynalake.convert.plan import ConvertLimits
 from dynalake.lake.catalog.table import Table
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day
-from dynalake.lake.tables.make import make_tables
-from infra.local.demo.receipts import KEY
 
 FEW = 2
-
-
-@contextmanager
-def landed(scratch: Path) -> Iterator[Table]:
-    """Yield a table whose day has landed."""
-    with s3(scratch / "raw") as session:
-        clients = Clients.of(session)
-        clients.glue.create_database(DatabaseInput={"Name": NAMES.lake.database})
-        table = Table(clients, NAMES)
-        make_tables(table, KEY, "arn:aws:dynamodb:us-east-1:123456789012:table/RECEIPTS")
-        clients.s3.put_object(Bucket=NAMES.lake.bucket, Key=NAMES.reported_day(DAY), Body=b"")
-        yield table
 
 
 def now() -> datetime:
@@ -52,21 +36,13 @@ def convert_into(table: Table, folders: int) -> None:
         raise BenchmarkError(f"The day has {made} folders, not {folders}")
 
 
-def download(table: Table, out: Path) -> list[Path]:
-    out.mkdir(exist_ok=True)
-    for number, file in enumerate(f for f in table.changes().files() if f.rows):
-        key = file.path.removeprefix(NAMES.uri(""))
-        table.clients.s3.download_file(NAMES.lake.bucket, key, str(out / f"{number:05d}.parquet"))
-    return sorted(out.iterdir())
-
-
 def counted(scratch: Path, paths: list[Path]) -> Row:
-    return {"rows": check_rows(scratch, paths, unique=True), "bytes": sum(path.stat().st_size for path in paths)}
+    return {"rows": check_rows(scratch, paths, unique=True), "bytes": size(paths)}
 
 
 def convert(meter: Meter, scratch: Path) -> Row:
     """Convert the day from raw, in one batch."""
-    with landed(scratch) as table:
+    with landed(RECEIPTS, scratch / "raw") as table:
         with meter:
             convert_into(table, 1)
         meter.mark_peak()
@@ -75,7 +51,7 @@ def convert(meter: Meter, scratch: Path) -> Row:
 
 def compact(folders: int) -> Callable[[Meter, Path], Row]:
     def run(meter: Meter, scratch: Path) -> Row:
-        with landed(scratch) as table:
+        with landed(RECEIPTS, scratch / "raw") as table:
             convert_into(table, folders)
             with meter:
                 compact_day(table, DAY, CompactOptions(), now)
@@ -89,7 +65,7 @@ def duckdb(folders: int) -> Callable[[Meter, Path], Row]:
     def run(meter: Meter, scratch: Path) -> Row:
         import duckdb
 
-        with landed(scratch) as table:
+        with landed(RECEIPTS, scratch / "raw") as table:
             convert_into(table, folders)
             download(table, scratch / f"before-{folders}")
         connection, out = duckdb.connect(), scratch / f"duckdb-{folders}.parquet"
@@ -115,7 +91,7 @@ def derive(rows: list[Row]) -> None:
 
 BENCHMARK = Benchmark(
     name="compact",
-    title=f"compact: {CHANGES:,} RECEIPTS change records of one day, Parquet → Parquet, {CORES} cores",
+    title=f"compact: {RECEIPTS.changes:,} RECEIPTS change records of one day, Parquet → Parquet, {CORES} cores",
     competitors=(
         Competitor("dynalake, conversion from raw", convert),
         Competitor(f"dynalake, {OBJECTS} folders", compact(OBJECTS)),
@@ -133,7 +109,7 @@ BENCHMARK = Benchmark(
         Column("Parquet MB", lambda r: f"{r['bytes'] / MEGABYTE:.1f}"),
         Column("rows", lambda r: f"{r['rows']:,}"),
     ),
-    prepare=prepare,
+    prepare=RECEIPTS.prepare,
     derive=derive,
     notes=("Speed: times that of the conversion, by wall and by CPU time.",),
 )
