@@ -17,6 +17,7 @@ NAMES = (
     "convert",
     "convert_wide",
     "convert_nested",
+    "spark_engine",
     "open_day",
     "compact",
     "bounded",
