@@ -14,6 +14,7 @@ NAMES = (
     "packing",
     "encode",
     "scan",
+    "export",
     "convert",
     "convert_wide",
     "convert_nested",

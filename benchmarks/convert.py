@@ -35,28 +35,36 @@ CORES = 2
 
 
 @contextmanager
-def s3(objects: Path, names: TableNames) -> Iterator[boto3.Session]:
-    """Put the objects into a bucket of moto, as a day of the table."""
+def s3(objects: Path, names: TableNames, days: Sequence[str] = (DAY,)) -> Iterator[boto3.Session]:
+    """Put the objects into a bucket of moto: as many for each of the table's days, in their order."""
     with mock_aws():
         session = boto3.Session("test", "test", region_name="us-east-1")
         client = session.client("s3")
         client.create_bucket(Bucket=names.lake.bucket)
-        for path in sorted(objects.iterdir()):
-            client.put_object(Bucket=names.lake.bucket, Key=names.raw_day(DAY) + path.name, Body=path.read_bytes())
+        paths = sorted(objects.iterdir())
+        for number, path in enumerate(paths):
+            key = names.raw_day(days[number * len(days) // len(paths)]) + path.name
+            client.put_object(Bucket=names.lake.bucket, Key=key, Body=path.read_bytes())
         yield session
 
 
 @contextmanager
-def landed(shape: Shape, objects: Path) -> Iterator[Table]:
-    """Yield a table whose day has landed."""
+def landed(shape: Shape, objects: Path, days: Sequence[str] = (DAY,)) -> Iterator[Table]:
+    """Yield a table whose days have landed."""
     names = shape.names
-    with s3(objects, names) as session:
+    with s3(objects, names, days) as session:
         clients = Clients.of(session)
         clients.glue.create_database(DatabaseInput={"Name": names.lake.database})
         table = Table(clients, names)
         make_tables(table, shape.key, f"arn:aws:dynamodb:us-east-1:123456789012:table/{shape.table}")
-        clients.s3.put_object(Bucket=names.lake.bucket, Key=names.reported_day(DAY), Body=b"")
+        for day in days:
+            report(table, day)
         yield table
+
+
+def report(table: Table, day: str) -> None:
+    """Let a conversion see that the day has objects."""
+    table.store.write(table.names.reported_day(day), b"")
 
 
 def download(table: Table, out: Path) -> list[Path]:

@@ -84,7 +84,7 @@ def dynalake(segments: int) -> Callable[[Meter, Path], Row]:
         with meter:
             _scan(clients, names, name, segments)
         meter.mark_peak()
-        return {"typed": typed, **_verify(names.snapshot_run(name)), **kept_by(_change)}
+        return {"typed": typed, **verify(names.snapshot_run(name)), **kept_by(change)}
 
     return run
 
@@ -119,7 +119,7 @@ def operator(file_size: int | None) -> Callable[[Meter, Path], Row]:
         with meter:
             task.execute({})
         meter.mark_peak()
-        return {"typed": typed, **_verify(f"{prefix}plain/"), **kept_by(convert)}
+        return {"typed": typed, **verify(f"{prefix}plain/"), **kept_by(convert)}
 
     return run
 
@@ -166,7 +166,7 @@ def _scan(clients: Clients, names: TableNames, run: str, segments: int) -> None:
         scan_segment(Table(clients, names), run=run, segment=segment)
 
 
-def _verify(prefix: str) -> Row:
+def verify(prefix: str) -> Row:
     """Return counts of the output below `prefix` in S3: objects, bytes, and numbers that differ from the input."""
     objects = size = lines = numbers = changed = 0
     for count, line in _lines(prefix):
@@ -224,5 +224,6 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     return {kind: [_plain(member) for member in content]} if kind == "L" else {kind: content}
 
 
-def _change(item: Mapping[str, Any]) -> str:
+def change(item: Mapping[str, Any]) -> str:
+    """Return the item as a backfill's change record."""
     return encode_change(item, operation="SNAPSHOT", sequence_number=SNAPSHOT_SEQUENCE, event_time=0)

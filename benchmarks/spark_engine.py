@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.changes import OBJECTS, RECEIPTS, check_rows
-from benchmarks.convert import COLUMNS, CORES, DAY, derive, download, parts, size, spark_session
+from benchmarks.convert import COLUMNS, CORES, DAY, derive, download, parts, report, size, spark_session
 from benchmarks.harness import Benchmark, BenchmarkError, Competitor, Row
 from benchmarks.meter import Meter
 from dynalake.aws.clients import Clients
@@ -90,7 +90,7 @@ def _land(scratch: Path) -> Table:
     make_tables(table, SHAPE.key, f"arn:aws:dynamodb:us-east-1:000000000000:table/{SHAPE.table}")
     for path in sorted((scratch / "raw").iterdir()):
         table.store.write(names.raw_day(DAY) + path.name, path.read_bytes())
-    table.store.write(names.reported_day(DAY), b"")
+    report(table, DAY)
     return table
 
 
