@@ -23,6 +23,7 @@ NAMES = (
     "compact",
     "bounded",
     "history",
+    "reading",
     "fold",
     "fold_at",
     "certify",

@@ -41,6 +41,7 @@ from dynalake.lake.current.key_ranges import Sizes
 from dynalake.lake.files.folders import FolderManifest, Input, Part, Sums, new_folder, write_manifest
 from dynalake.lake.tables.make import make_tables
 from dynalake.lake.upkeep.collect import collect
+from dynalake.lake.upkeep.expire import SNAPSHOT_DAYS
 from dynalake.names import Lake
 from dynalake.night.compact import compact_table
 from dynalake.record.change import SEQUENCE_NUMBER, encode_change
@@ -90,11 +91,14 @@ def key_of(item: int) -> str:
 
 
 def changes_of(day: date) -> Iterator[tuple[str, str, str]]:
-    """Yield key, padded sequence number and record of each change of a day; always the same."""
+    """Yield key, padded sequence number and record of each change of a day; always the same.
+
+    Half of the changes are of a tenth of the items; the others go round all items, in ten days.
+    """
     random = Random(day.toordinal())
     midnight = _moment(day)
     for number in range(CHANGES):
-        key, sequence = key_of(random.randrange(ITEMS)), day.toordinal() * CHANGES + number
+        key, sequence = key_of(_item(day, number, random)), day.toordinal() * CHANGES + number
         image = {
             "receiptId": {"S": key},
             "userId": {"S": f"u{random.randrange(5_000):04d}"},
@@ -116,7 +120,7 @@ def land(table: Table, day: date) -> None:
     lines = [record for _, _, record in changes_of(day)]
     for number in range(OBJECTS):
         part = lines[number * CHANGES // OBJECTS : (number + 1) * CHANGES // OBJECTS]
-        key = f"{table.names.raw_day(_dt(day))}{number}.gz"
+        key = f"{table.names.raw_day(dt_of(day))}{number}.gz"
         _put(table, key, gzip.compress("".join(f"{line}\n" for line in part).encode()))
 
 
@@ -131,14 +135,14 @@ def bring(table: Table, days: Sequence[date]) -> None:
         raise BenchmarkError(f"{rows:,} rows were committed for {CHANGES * len(days):,} changes")
 
 
-def night(table: Table, day: date) -> None:
+def night(table: Table, day: date, snapshot_days: int = 0) -> None:
     """Do all the work of the night after a day, except deletions."""
     over = _moment(day) + timedelta(days=1)
     report = compact_table(table, CompactOptions(), lambda: over + timedelta(hours=2))
     if report.faults:
         raise BenchmarkError(f"The compaction of {table.names.table} failed: {report.faults}")
     fold(table, round(over.timestamp() * 1000) - 1, sizes=SIZES)
-    collect(table, lambda: datetime.now(UTC), snapshot_days=0)
+    collect(table, lambda: datetime.now(UTC), snapshot_days=snapshot_days)
 
 
 def live(table: Table, days: Sequence[date]) -> None:
@@ -162,7 +166,7 @@ class Copies:
 
     def put(self, day: date) -> DataFile:
         """Put the file and the manifest of its folder. Return the file to commit."""
-        table, folder, dt = self._table, new_folder(), _dt(day)
+        table, folder, dt = self._table, new_folder(), dt_of(day)
         names, size = table.names, len(self._body)
         key = f"{names.change_folder(dt, folder)}{self._name}"
         _put(table, key, self._body)
@@ -180,18 +184,26 @@ class Copies:
         commit_on(self._table.catalog, self._table.names, self._table.changes(), build)
 
 
-def make(table: Table, count: int) -> list[date]:
-    """Make the table `count` days old. Return its real days, the last of which is not folded."""
+def make(table: Table, count: int, most_real: int = max(DAYS[:2]), daily: int = 0) -> list[date]:
+    """Make the table `count` days old. Return its real days, the last of which is not folded.
+
+    Of more than `most_real` days, those in the middle are copies. Each of the last `daily` folded days has a night of
+    its own, whose snapshots stay.
+    """
     days = [LAST_DAY - timedelta(days=ago) for ago in reversed(range(count))]
     make_tables(table, KEY, f"arn:aws:dynamodb:us-east-1:{table.names.lake.account}:table/{table.names.table}")
-    if count > max(DAYS[:2]):
+    if count > most_real:
         copied, days = days[WEEK:-REAL], [*days[:WEEK], *days[-REAL:]]
         live(table, days[:WEEK])
         copies = Copies(table)
         for first in range(0, len(copied), AT_ONCE):
             copies.commit([copies.put(day) for day in copied[first : first + AT_ONCE]])
         days = days[WEEK:]
-    live(table, days[:-1])
+    single = len(days) - 1 - daily
+    live(table, days[:single])
+    for day in days[single:-1]:
+        bring(table, [day])
+        night(table, day, SNAPSHOT_DAYS)
     bring(table, days[-1:])
     return days
 
@@ -271,7 +283,15 @@ def derive(rows: list[Row]) -> None:
                 raise BenchmarkError(f"{row['name']}: {name} are {row[name]}, not {first[name]}")
 
 
-def _dt(day: date) -> str:
+def _item(day: date, number: int, random: Random) -> int:
+    """Return the item of a day's change."""
+    if number % 2:
+        return random.randrange(ITEMS // 10)
+    return (day.toordinal() * CHANGES + number) // 2 * 7 % ITEMS
+
+
+def dt_of(day: date) -> str:
+    """Return the partition of a day."""
     return f"{day:%Y%m%d}"
 
 

@@ -24,6 +24,8 @@ class Answer:
     """Bytes read from S3, without footers and manifests."""
     input_rows: int
     """Rows read before any filter."""
+    planning_s: float
+    """Seconds of analysis and planning, in which the metadata is read."""
 
 
 class Trino:
@@ -53,4 +55,5 @@ class Trino:
             [{name: plain(value, "_names") for name, value in zip(names, row, strict=True)} for row in rows],
             int(stats["physicalInputBytes"]),
             int(stats["processedRows"]),
+            (stats["analysisTimeMillis"] + stats["planningTimeMillis"]) / 1000,
         )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
+from collections import Counter
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import encode, fold_at, history, packing, scan
+from benchmarks import compact, encode, fold_at, history, packing, reading, scan
 from benchmarks.hard_numbers import COUNT, hard_numbers, kept, number_text
 from benchmarks.harness import (
     ROOT,
@@ -195,6 +198,54 @@ def test_a_cost_that_grows_with_history_is_an_error(more: Row, message: str) -> 
         history.derive(rows)
         assert rows[1]["times_key_bytes"] == rows[1]["key_bytes"] / 1_000
         assert "times_key_bytes" not in rows[2]
+
+
+def test_a_new_type_is_compared_with_the_conversion_of_the_same_days() -> None:
+    names = ("dynalake, conversion from raw", "dynalake, 2 folders", compact.DAYS_FROM_RAW, "integer → decimal")
+    rows: list[Row] = [
+        {"name": name, "wall_s": wall, "cpu_s": wall / 2} for name, wall in zip(names, (6, 2, 12, 3), strict=True)
+    ]
+    compact.derive(rows)
+    assert [(row["speed_wall"], row["speed_cpu"]) for row in rows] == [(1, 1), (3, 3), (1, 1), (4, 4)]
+
+
+def test_visits_are_in_every_line_and_the_last_change_needs_a_wider_type(tmp_path: Path) -> None:
+    lines = [b'{"a":1}\n', b'{"a":2}\n', b'{"a":3}\n', b'{"a":3}\n']
+    (tmp_path / "raw.gz").write_bytes(gzip.compress(b"".join(lines)))
+    compact.add_visits(tmp_path / "raw.gz", tmp_path / "out.gz", '"many"')
+    texts = gzip.decompress((tmp_path / "out.gz").read_bytes()).splitlines()
+    assert [json.loads(text)["visits"] for text in texts] == [0, 1, "many", "many"]
+
+
+@pytest.mark.parametrize(
+    ("table", "query", "bytes_read", "message"),
+    [
+        ("{t}", "all changes", 90_000, ""),
+        ("{t}", "one key", 90_000, ""),
+        ("{t}", "one day", 1_300, "1,300 bytes, not 1,000"),
+        ("{t}_current", "one key", 700, "700 bytes, not 1,000"),
+        ("{t}_state", "all items", 1_100, ""),
+    ],
+)
+def test_reading_more_as_days_pass_is_an_error(table: str, query: str, bytes_read: int, message: str) -> None:
+    rows: list[Row] = [
+        {"days": days, "measured": [{"table": table, "query": query, "input_bytes": size}]}
+        for days, size in ((10, 1_000), (1_000, bytes_read))
+    ]
+    if message:
+        with pytest.raises(BenchmarkError, match=message):
+            reading.derive(rows)
+    else:
+        reading.derive(rows)
+        assert [row["name"] for row in rows] == [f"{table}, {query}, {days} days" for days in ("10", "1,000")]
+
+
+def test_half_of_a_days_changes_are_of_a_tenth_of_the_items_and_ten_days_have_all() -> None:
+    days = [history.LAST_DAY - timedelta(days=ago) for ago in reversed(range(10))]
+    keys = Counter(key for day in days for key, _, _ in history.changes_of(day))
+    assert len(keys) == history.ITEMS
+    hot = sum(count for key, count in keys.items() if key < history.key_of(history.ITEMS // 10))
+    assert hot > 0.5 * keys.total()
 
 
 def test_every_benchmark_is_in_the_docs() -> None:
