@@ -52,7 +52,8 @@ from infra.local.trino.jars import JarsError, installed
 from infra.local.trino.java import MissingPartError
 from infra.local.trino.server import LocalTrino
 
-DAYS = (30, 300, 3650)
+DAYS = tuple(int(days) for days in os.environ.get("BENCH_HISTORY_DAYS", "30,300,3650").split(","))
+"""Lengths of the histories; those of the first two are real."""
 REAL = 30
 """Real days at the end of the longest history."""
 LAST_DAY = date(2025, 12, 31)
