@@ -16,6 +16,7 @@ import gzip
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day
 from dynalake.lake.compaction.widen import widen_table
 
+DAY_OF_RECEIPTS = replace(RECEIPTS, usual=100_000)
 FEW = 2
 DAYS = tuple(f"{date.fromisoformat(DAY) + timedelta(days=number):%Y%m%d}" for number in range(10))
 WIDER = {"decimal": ("9007199254740993.5", DecimalType), "text": ('"many"', StringType)}
@@ -47,7 +49,7 @@ DAY_FROM_RAW, DAYS_FROM_RAW = "dynalake, conversion from raw", f"dynalake, conve
 @contextmanager
 def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
     """Write the objects; one of them alone; and all of them with `visits`, for each new type."""
-    with RECEIPTS.prepare(scratch) as environment:
+    with DAY_OF_RECEIPTS.prepare(scratch) as environment:
         objects = sorted((scratch / "raw").iterdir())
         (scratch / "first").mkdir()
         shutil.copy(objects[0], scratch / "first")
@@ -97,7 +99,7 @@ def check_folders(table: Table, folders: int) -> None:
 
 def warm_up(scratch: Path) -> None:
     """Compile the reader, or load what was compiled, by a conversion that does not count."""
-    with landed(RECEIPTS, scratch / "first") as table:
+    with landed(DAY_OF_RECEIPTS, scratch / "first") as table:
         convert_all(table, 1)
 
 
@@ -108,7 +110,7 @@ def counted(scratch: Path, paths: list[Path]) -> Row:
 def convert(meter: Meter, scratch: Path) -> Row:
     """Convert the day from raw, in one batch."""
     warm_up(scratch)
-    with landed(RECEIPTS, scratch / "raw") as table:
+    with landed(DAY_OF_RECEIPTS, scratch / "raw") as table:
         with meter:
             convert_into(table, 1)
         meter.mark_peak()
@@ -117,7 +119,7 @@ def convert(meter: Meter, scratch: Path) -> Row:
 
 def compact(folders: int) -> Callable[[Meter, Path], Row]:
     def run(meter: Meter, scratch: Path) -> Row:
-        with landed(RECEIPTS, scratch / "raw") as table:
+        with landed(DAY_OF_RECEIPTS, scratch / "raw") as table:
             convert_into(table, folders)
             with meter:
                 compact_day(table, DAY, CompactOptions(), now)
@@ -131,7 +133,7 @@ def duckdb(folders: int) -> Callable[[Meter, Path], Row]:
     def run(meter: Meter, scratch: Path) -> Row:
         import duckdb
 
-        with landed(RECEIPTS, scratch / "raw") as table:
+        with landed(DAY_OF_RECEIPTS, scratch / "raw") as table:
             convert_into(table, folders)
             download(table, scratch / f"before-{folders}")
         connection, out = duckdb.connect(), scratch / f"duckdb-{folders}.parquet"
@@ -151,7 +153,7 @@ def duckdb(folders: int) -> Callable[[Meter, Path], Row]:
 @contextmanager
 def all_but_last(objects: Path) -> Iterator[Table]:
     """Yield a table whose days are converted except the last, so that `visits` has integers only."""
-    with landed(RECEIPTS, objects, DAYS) as table:
+    with landed(DAY_OF_RECEIPTS, objects, DAYS) as table:
         names, s3_client = table.names, table.clients.s3
         last = [stored.key for stored in table.store.list(names.raw_day(DAYS[-1]))]
         bodies = {key: s3_client.get_object(Bucket=names.lake.bucket, Key=key)["Body"].read() for key in last}
@@ -174,7 +176,7 @@ def check_type(table: Table, kind: type) -> None:
 def convert_days(meter: Meter, scratch: Path) -> Row:
     """Convert all days from raw, each in one batch."""
     warm_up(scratch)
-    with landed(RECEIPTS, scratch / "decimal", DAYS) as table:
+    with landed(DAY_OF_RECEIPTS, scratch / "decimal", DAYS) as table:
         with meter:
             convert_all(table, OBJECTS)
         meter.mark_peak()
@@ -220,7 +222,7 @@ def derive(rows: list[Row]) -> None:
 
 BENCHMARK = Benchmark(
     name="compact",
-    title=f"compact: {RECEIPTS.changes:,} RECEIPTS change records, Parquet → Parquet, {CORES} cores",
+    title=f"compact: {DAY_OF_RECEIPTS.changes:,} RECEIPTS change records, Parquet → Parquet, {CORES} cores",
     competitors=(
         Competitor(DAY_FROM_RAW, convert),
         Competitor(f"dynalake, {OBJECTS} folders", compact(OBJECTS)),
