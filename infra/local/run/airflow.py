@@ -145,7 +145,8 @@ def _texts(line: Any) -> Iterator[str]:
         return
     yield str(line.get("event", line))
     for error in line.get("error_detail") or ():
-        yield f"{error['exc_type']}: {error['exc_value']}"
+        if "What to do: " not in error["exc_value"]:  # dynalake's own errors are lines of the log
+            yield f"{error['exc_type']}: {error['exc_value']}"
 
 
 class LocalAirflow(Child):

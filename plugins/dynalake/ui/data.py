@@ -92,6 +92,8 @@ def read_sources(environment: str) -> str | None:
     if place is None or content.overview is None:
         return None
     clients, lake = place
+    checked = content.overview.tables
+    new = {*list_tables(clients, lake)} - {status.table for status in checked}
 
     def read(status: TableStatus) -> SourceTable:
         table = Table(clients, lake.table(status.table))
@@ -100,7 +102,7 @@ def read_sources(environment: str) -> str | None:
         return SourceTable(table.names, there, status.targets, status.readings.owner)
 
     with ThreadPoolExecutor(READERS) as pool:
-        return sources_yaml(lake, pool.map(read, content.overview.tables))
+        return sources_yaml(lake, pool.map(read, (*checked, *unchecked(environment, sorted(new)).tables)))
 
 
 @cached(TTLCache(maxsize=32, ttl=PLACE_SECONDS), lock=threading.Lock())
