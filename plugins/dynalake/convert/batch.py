@@ -11,7 +11,6 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +19,6 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.schema import Schema
 
 from dynalake.convert.once import Changes, LiveRows, Spool
 from dynalake.convert.options import ReadOptions
@@ -303,24 +301,18 @@ def _write(
         subdirectory = directory / f"day-{day}"
         subdirectory.mkdir()
         parts = dated.of(day)
-        write = partial(_write_part, table, head, schema, folder, writing, subdirectory)
-        files = chain.from_iterable(write_each(write, [*enumerate(parts)], dated.spool.size))
-        yield NewFolder(day, batch.folder_of(day), parts_of(files))
+        writers = []
+        for number in range(len(parts)):
+            own = subdirectory / str(number)
+            own.mkdir()
+            writers.append(PartWriter(table, head, schema, folder, writing, own, first=_PARTS * number))
+        files = write_each(_write_part, [*zip(writers, parts, strict=True)], dated.spool.size)
+        yield NewFolder(day, batch.folder_of(day), parts_of(chain.from_iterable(files)))
 
 
-def _write_part(
-    table: Table,
-    head: Head,
-    schema: Schema,
-    folder: Folder,
-    writing: Writing,
-    directory: Path,
-    part: tuple[int, Iterator[pa.Table]],
-) -> tuple[DataFile, ...]:
-    number, rows = part
-    own = directory / str(number)
-    own.mkdir()
-    return PartWriter(table, head, schema, folder, writing, own, first=_PARTS * number).write(rows)
+def _write_part(part: tuple[PartWriter, Iterator[pa.Table]]) -> tuple[DataFile, ...]:
+    writer, rows = part
+    return writer.write(rows)
 
 
 _PARTS = 1000
