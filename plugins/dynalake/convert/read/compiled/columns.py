@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,6 +44,8 @@ _SLOTS_AT_ONCE = 4_000_000
 """Bounds the memory of one pass: with very many columns, or elements of lists, fewer lines are read at once."""
 
 _EXTRAS = 1 << 10
+
+_SECRET = np.uint64(secrets.randbits(64) | 1)
 
 _SAMPLED = 1 << 15
 """Values of a sample. Python takes ten microseconds for each: 200 items of 2,000 attributes would take too long."""
@@ -334,12 +337,15 @@ class Scanned:
         return _pa.Array.from_buffers(pa.string(), len(at), [None, _pa.py_buffer(offsets), _pa.py_buffer(out)])
 
     def _has_types(self) -> Any:
-        """Return a mask of the rows whose `__types` is absent or valid. Few texts differ, so each is checked once."""
-        if not self._seen.kinds[_TYPES + 1]:
-            return True
-        texts = self._column(_TYPES)
-        bad = [text for text in pc.unique(texts).to_pylist() if text is not None and not is_types_text(text)]
-        return ~np.asarray(pc.is_in(texts, pa.array(bad, pa.string())))
+        """Return a mask of the rows whose `__types` is absent or valid."""
+        s, node, valid = self._slots, _TYPES + 1, np.ones(self._count, bool)
+        places = np.flatnonzero(s.state[s.state_at[node] :][: self._count] == scan.VALUE)
+        words = s.words[s.word_at[node] :][places]
+        doubtful = scan.plain_types(self._text, words) == 0
+        texts = [self._piece(word) for word in words[doubtful].tolist()]
+        verdicts = {text: is_types_text(text) for text in {*texts}}
+        valid[places[doubtful]] = [verdicts[text] for text in texts]
+        return valid
 
     def _is_blank(self, start: int, end: int) -> bool:
         return self._text[start - self._start : end - self._start].tobytes().isspace()  # type: ignore[no-any-return]
@@ -435,13 +441,13 @@ class Scanned:
         return merge_all(met, self._limits)
 
     def _containers(self, node: int) -> Iterator[Type]:
-        """Yield the types of the objects and lists that a node has as their text."""
+        """Yield the types of the objects and lists that a node has as their text: of many alike only that of one."""
         s, size, depth = self._slots, self._sizes[node], self._nodes[node].depth
         places = np.flatnonzero(s.state[s.state_at[node] :][:size] == scan.VALUE)
-        for word in s.words[s.word_at[node] :][places].tolist():
-            text = self._piece(word)
-            if text[0] in "{[":
-                yield observe(decode(text), self._limits, depth)
+        words = s.words[s.word_at[node] :][places]
+        shapes, first = np.unique(scan.shapes(self._text, self._written, words, _SECRET), return_index=True)
+        for word in words[first[shapes != 0]].tolist():
+            yield observe(decode(self._piece(word)), self._limits, depth)
 
     def _piece(self, word: int) -> str:
         start, length = word & 0xFFFFFFFF, word >> scan.LENGTH_BITS & 0x7FFFFFFF

@@ -38,6 +38,7 @@ PADDING = b"\n" * 16
 
 LENGTH_BITS, ESCAPED = 32, 63
 _NEAR = 6
+_FEW_TYPES = 256
 _EXACT_POWER = 22  # 10^22 is the largest power of ten that a double holds
 _CHUNK_DIGITS = 18
 
@@ -351,13 +352,10 @@ def scan(
                         continue
                     seen.kinds[child] |= SAW_NUMBER
                     shift = power + digits - significant  # the exponent of the number without zeros at its end
-                    whole, scale = max(0, significant + shift), max(0, -shift)
-                    integer, fits = 0, False
-                    if scale == 0 and whole <= 19:
-                        fits, integer = _int64(negative, digits, power, m0, m1)
+                    whole, scale, needed, fits, integer = _measured(negative, digits, significant, power, m0, m1)
                     seen.integer[child] = max(seen.integer[child], whole)
                     seen.scale[child] = max(seen.scale[child], scale)
-                    seen.significant[child] = max(seen.significant[child], whole if fits else significant)
+                    seen.significant[child] = max(seen.significant[child], needed)
                     if not fits:
                         seen.beyond[child] = 1
                     if kind in (INT, MOMENT):
@@ -367,7 +365,7 @@ def scan(
                                 ok &= 48 <= text[i] <= 57
                         slots.words[word + at] = np.uint64(integer)
                     elif kind == DOUBLE:
-                        ok = digits <= _CHUNK_DIGITS and (whole if fits else significant) <= 15
+                        ok = digits <= _CHUNK_DIGITS and needed <= 15
                         if ok:
                             mantissa = m0 // _power(digits - significant)
                             if shift < -_EXACT_POWER or shift > _EXACT_POWER:
@@ -490,6 +488,113 @@ def pack(text: Array, written: Array, kinds: Array, slots: Slots, sizes: Array, 
                     to_words[2 * i], to_words[2 * i + 1] = words[2 * i], words[2 * i + 1]
         places[node, 4] = to
     return out
+
+
+@_compiled
+def shapes(text: Array, written: Array, words: Array, secret: Any) -> Array:
+    """Return a number for each piece of JSON text: the same for lists and maps with the same keys and kinds of values.
+
+    Of numbers only counts what their type keeps. 0 for any other value. The numbers follow from `secret`, an odd number
+    that nobody knows: nobody can write a list or a map that gets the number of another one.
+    """
+    numbers = np.zeros(len(words), np.uint64)
+    for i in range(len(words)):
+        pos, source = np.int64(words[i] & np.uint64(0xFFFFFFFF)), text
+        if pos >= len(text):
+            pos, source = pos - len(text), written
+        if source[pos] == 123 or source[pos] == 91:
+            numbers[i] = _shape(source, pos, pos + _length(words[i]), secret)
+    return numbers
+
+
+@_compiled
+def _shape(text: Array, pos: Any, end: Any, secret: Any) -> Any:
+    shape = secret
+    while pos < end:
+        c = text[pos]
+        if c == 34:
+            stop = pos + 1
+            while text[stop] != 34:
+                stop += 2 if text[stop] == 92 else 1
+            stop += 1
+            if stop < end and text[stop] == 58:
+                for i in range(pos, stop):
+                    shape = _mixed(shape, np.uint64(text[i]), secret)
+            shape = _mixed(shape, np.uint64(34), secret)
+            pos = stop
+        elif c == 45 or 48 <= c <= 57:
+            stop, negative, digits, significant, power, m0, m1, _, _ = _number(text, pos)
+            if stop < 0:  # like no other
+                shape, stop = _mixed(shape, np.uint64(pos), secret), pos + 1
+            else:
+                whole, scale, significant, fits, _ = _measured(negative, digits, significant, power, m0, m1)
+                for figure in (whole, scale, significant, np.int64(fits)):
+                    shape = _mixed(shape, np.uint64(figure), secret)
+            shape = _mixed(shape, np.uint64(48), secret)
+            pos = stop
+        else:
+            word = c == 110 or c == 116 or c == 102
+            shape = _mixed(shape, np.uint64(116 if c == 102 else c), secret)
+            pos += (5 if c == 102 else 4) if word else 1
+    return shape | np.uint64(1)
+
+
+@_compiled
+def _mixed(shape: Any, value: Any, secret: Any) -> Any:
+    shape = (shape ^ value) * secret
+    return shape ^ (shape >> np.uint64(29))
+
+
+@_compiled
+def _measured(negative: bool, digits: int, significant: int, power: int, m0: Any, m1: Any) -> tuple[Any, ...]:
+    """Return `(whole, scale, significant, fits, integer)`: a number as its type keeps it, and within 64 bits or not."""
+    shift = power + digits - significant  # the exponent of the number without zeros at its end
+    whole, scale = max(0, significant + shift), max(0, -shift)
+    integer, fits = 0, False
+    if scale == 0 and whole <= 19:
+        fits, integer = _int64(negative, digits, power, m0, m1)
+    return whole, scale, whole if fits else significant, fits, integer
+
+
+@_compiled
+def plain_types(text: Array, words: Array) -> Array:
+    """Return for each text, an object, whether it is surely what `records.types_text` gives."""
+    plain = np.zeros(len(words), np.uint8)
+    keys = np.zeros((2, _FEW_TYPES), np.int64)
+    for i in range(len(words)):
+        pos = np.int64(words[i] & np.uint64(0xFFFFFFFF))
+        plain[i] = _plain_types(text, pos, pos + _length(words[i]), keys[0], keys[1])
+    return plain
+
+
+@_compiled
+def _plain_types(text: Array, pos: Any, end: Any, key_at: Array, key_end: Array) -> bool:
+    keys = 0
+    while True:
+        pos += 1
+        if text[pos] != 34 or keys == _FEW_TYPES:
+            return False
+        stop, escaped = _string(text, pos)
+        if stop < 0 or escaped or text[stop] != 58 or text[stop + 1] != 34:
+            return False
+        for other in range(keys):
+            at, i = key_at[other], stop - pos
+            if key_end[other] - at == i:
+                while i and text[at + i - 1] == text[pos + i - 1]:
+                    i -= 1
+                if i == 0:
+                    return False
+        key_at[keys], key_end[keys] = pos, stop
+        keys += 1
+        pos = stop + 2
+        if text[pos] != 66 and (text[pos] not in (83, 78) or text[pos + 1] != 83):  # B, BS, SS, NS
+            return False
+        pos += 2 if text[pos + 1] == 83 else 1
+        if text[pos] != 34:
+            return False
+        pos += 1
+        if text[pos] != 44:
+            return text[pos] == 125 and pos + 1 == end
 
 
 @_compiled
