@@ -59,9 +59,8 @@ def test_lists_and_maps_of_one_shape_have_one_type(values: list[Any], behind: bo
 def test_values_that_differ_only_in_what_types_do_not_keep_have_one_shape() -> None:
     alike = [{"a": 10, "b": "x", "c": [True, None]}, {"a": -99, "b": 'a longer "text"', "c": [False, None]}]
     assert len({*shapes(alike)}) == 1
-    assert (
-        len({*shapes([{"a": 1}, {"a": Decimal("1.5")}, {"a": 100}, {"b": 1}, {"a": None}, {"a": "1"}, [1], []])}) == 8
-    )
+    unlike = [{"a": 1}, {"a": Decimal("1.5")}, {"a": 100}, {"b": 1}, {"a": None}, {"a": "1"}, [1], []]
+    assert len({*shapes(unlike)}) == len(unlike)
 
 
 @given(st.lists(st.tuples(PATHS, KINDS), max_size=4), st.sampled_from(["", " ", "}"]))

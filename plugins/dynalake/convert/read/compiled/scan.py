@@ -594,7 +594,7 @@ def _plain_types(text: Array, pos: Any, end: Any, key_at: Array, key_end: Array)
             return False
         pos += 1
         if text[pos] != 44:
-            return text[pos] == 125 and pos + 1 == end
+            return text[pos] == 125 and pos + 1 == end  # type: ignore[no-any-return]
 
 
 @_compiled
