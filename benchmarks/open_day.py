@@ -25,7 +25,7 @@ from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Ro
 from benchmarks.meter import Meter
 from dynalake.aws.clients import Clients
 from dynalake.convert.batch import convert_or_wait
-from dynalake.convert.finish import finish_table, read_results
+from dynalake.convert.finish import finish_table
 from dynalake.convert.plan import ConvertLimits, plan_table, read_batch_plan
 from dynalake.lake.catalog.commit_events import take_events
 from dynalake.lake.catalog.table import Table
@@ -112,13 +112,10 @@ def convert(clients: Clients, names: TableNames, now: datetime) -> int:
     planned = plan_table(Table(clients, names), ConvertLimits(), now)
     if not planned.batches:
         return 0
-    plan = planned.batches[0].plan
-    for batch in planned.batches:
-        table = Table(clients, names)
-        convert_or_wait(table, read_batch_plan(table, plan, batch.number))
-    table = Table(clients, names)
-    results = read_results(table, plan, [batch.number for batch in planned.batches])
-    done = finish_table(table, plan, results, ConvertLimits(), lambda: now)
+    (batch,) = planned.batches
+    plan, table = batch.plan, Table(clients, names)
+    result = convert_or_wait(table, read_batch_plan(table, plan, batch.number))
+    done = finish_table(table, plan, {batch.number: result}, ConvertLimits(), lambda: now)
     take_events(table, plan, known=True)
     return done.sums.rows
 

@@ -6,8 +6,9 @@
 2. **convert**, one mapped task per batch: reads every line exactly, leaves out what the table already has, and writes
    sorted Parquet. Lines = rows + duplicates + repeats + canaries + rejected, or nothing is committed. With the engine
    **spark**, or with **auto** and much to convert, one task for all batches of a table waits for the Glue job.
-3. **commit**, one mapped task per table: late changes reach the state, then all batches become one snapshot. If another
-   batch or another run came first, what conflicts with it is planned, converted and committed again.
+3. **commit**, one mapped task per table with several batches: late changes reach the state, then all batches become one
+   snapshot. A batch that is alone is committed by the task that converts it. If another batch or another run came
+   first, what conflicts with it is planned, converted and committed again.
 4. **report** shows the result, and fails if a table could not be converted in full.
 
 Name days in "Convert these days again" to read all their raw objects again, for example after they were corrected by
@@ -44,4 +45,4 @@ for lake in correct_entries():
         work = convert_tables.gather(batches)
         converted = convert_tables.convert_each(batches)
         converted >> work
-        convert_tables.report(batches, work, convert_tables.commit.expand(work=work))
+        convert_tables.report(batches, work, converted, convert_tables.commit.expand(work=work))

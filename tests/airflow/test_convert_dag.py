@@ -67,6 +67,42 @@ def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
     assert (states["run"], states["plan"], states["report"]) == ("success", "success", "skipped")
 
 
+def test_the_only_batch_of_a_table_is_committed_by_its_own_task(
+    clients: Clients, run: Run, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dynalake.operators import convert_tables
+
+    lake = make_lake(clients, "convertalone")
+    one, two = (add_table(clients, lake, name) for name in ("ONE", "TWO"))
+    put(one, "a", "ab", more="broken")
+    put(two, "a", "a")
+    put(two, "b", "b", ago=1)
+
+    states = run("dynalake_convert", environment="convertalone")
+
+    assert states["run"] == "success", states
+    assert [states[f"convert[{n}]"] for n in range(3)] == ["success"] * 3
+    assert states["commit[0]"] == "success" and "commit[1]" not in states
+    assert converted_rows(one) == converted_rows(two) == [("a", "x"), ("b", "x")]
+    assert "ONE, TWO converted: 4 rows of 3 raw objects; 1 rejected line" in logs()
+
+    # A try that dies after its commit leaves nothing to do to the next one.
+    put(one, "c", "c")
+    emit, calls = convert_tables.emit, list[str]()
+
+    def die_once(table: Table, *kinds: str, **more: bool) -> None:
+        calls.append(table.names.table)
+        if len(calls) == 1:
+            raise RuntimeError("the worker was lost")
+        emit(table, *kinds, **more)
+
+    monkeypatch.setattr(convert_tables, "emit", die_once)
+    states = run("dynalake_convert", environment="convertalone")
+
+    assert (states["run"], states["commit"], calls) == ("success", "skipped", ["ONE", "ONE"]), states
+    assert converted_rows(one) == [("a", "x"), ("b", "x"), ("c", "x")]
+
+
 @pytest.mark.newest
 def test_a_named_day_is_converted_again(clients: Clients, run: Run) -> None:
     lake = make_lake(clients, "convertagain")
@@ -143,9 +179,11 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
     finding = Finding("raw deleted", "A", "2 raw objects were deleted", "restore them")
     finished = Finished("A", 2, 5, Sums(10, 6, 1, 2, 0, 1), {"not JSON": 1}, misfits=("v",), findings=(finding,))
     two = Finished("B", 1, 1, Sums(3, 3), waiting=(("20240101", 2, "others were first"),))
-    work = [{"table": "A"}, {"table": "B"}]
+    batches = [{"table": "A", "alone": True}, {"table": "B", "alone": False}]
+    converted = [{"committed": finished.to_dict()}, {"table": "B", "rows": 3, "rejected": 0}]
+    report, work = convert_tables.report.function, [{"table": "B"}]
 
-    returned = convert_tables.report.function([], work, [finished.to_dict(), two.to_dict()])
+    returned = report(batches, work, converted, [two.to_dict()])
 
     assert returned == {"tables": 2, "rows": 9}
     assert pushed["outcome"]["text"] == (
@@ -158,6 +196,6 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
         "A: values that do not fit their columns yet are in \\_\\_other: v.",
         "B dt=20240101: 2 objects left to the next run: others were first.",
     ]
-    failed = Finished.from_dict({**finished.to_dict(), "failed": [1]})
-    with pytest.raises(Exception, match="C could not be committed; Not converted: 1 batch of A"):
-        convert_tables.report.function([], [*work, {"table": "C"}], [failed.to_dict(), two.to_dict()])
+    failed = Finished.from_dict({**two.to_dict(), "failed": [1]})
+    with pytest.raises(Exception, match="C could not be committed; A could not be committed; Not converted: 1 batch"):
+        report(batches, [*work, {"table": "C"}], converted[1:], [failed.to_dict()])

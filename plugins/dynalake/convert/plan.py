@@ -214,16 +214,22 @@ def history_from(head: Head) -> str:
 
 def read_batch_plan(table: Table, plan: str, number: int) -> Batch:
     """Return one batch as it was planned. Raise `ConflictError` where its run is over and the plan was deleted."""
-    key = table.names.conversion_batch(plan, number)
-    stored = table.store.read_json(key)
-    if stored is None:
+    batch = find_batch_plan(table, plan, number)
+    if batch is None:
+        key = table.names.conversion_batch(plan, number)
         raise ConflictError(
             f"The plan {key} is gone: its batches are committed, or were planned again",
             action="trigger dynalake_convert: it plans what is still due",
             table=table.names.table,
             key=key,
         )
-    return Batch.from_dict(stored.value)
+    return batch
+
+
+def find_batch_plan(table: Table, plan: str, number: int) -> Batch | None:
+    """Return one batch as it was planned; None where its run is over."""
+    stored = table.store.read_json(table.names.conversion_batch(plan, number))
+    return None if stored is None else Batch.from_dict(stored.value)
 
 
 def is_planned(table: Table, plan: str, number: int) -> bool:

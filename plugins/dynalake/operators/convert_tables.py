@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ from dynalake.options.engine import Engine
 from dynalake.options.runs import ConvertOptions
 
 if TYPE_CHECKING:
-    from dynalake.convert.finish import Finished
+    from dynalake.convert.finish import Finished, Results
     from dynalake.convert.plan import Batch, TablePlan
     from dynalake.lake.catalog.table import Table
     from dynalake.names import TableNames
@@ -79,7 +80,8 @@ def plan() -> list[dict[str, Any]]:
     for sentence in sentences:
         say(sentence)
     get_current_context()["ti"].xcom_push(_SENTENCES, sentences)
-    return [*map(_to_map, batches), *map(_to_spark, large)]
+    counts = Counter(batch.table for batch in batches)
+    return [*(_to_map(batch, alone=counts[batch.table] == 1) for batch in batches), *map(_to_spark, large)]
 
 
 def convert_each(batches: XComArg) -> XComArg:
@@ -90,12 +92,16 @@ def convert_each(batches: XComArg) -> XComArg:
         max_active_tis_per_dag=MAX_ACTIVE_BATCHES,
         execution_timeout=limits.BATCH,
         retries=1,
+        outlets=[COMMITS],
     )
     return XComArg(tasks.expand(batch=batches))
 
 
 class ConvertBatch(SparkOperator):
-    """Converts one batch of raw objects to files, or all batches of a plan on Spark. Readers do not see them yet."""
+    """Converts one batch of raw objects to files, or all batches of a plan on Spark. Readers do not see them yet.
+
+    A batch that is alone in its table's plan waits for no other one, so this task commits it too.
+    """
 
     template_fields = ("batch",)
     longest_wait = limits.SPARK_BATCH
@@ -110,16 +116,22 @@ class ConvertBatch(SparkOperator):
     @guarded
     def execute(self, context: Context) -> dict[str, Any]:
         from dynalake.convert.batch import convert_or_wait
-        from dynalake.convert.plan import read_batch_plan
+        from dynalake.convert.plan import find_batch_plan, read_batch_plan
         from dynalake.spark.request import CONVERT
         from dynalake.spark.work import conversion
 
         batch, table = self.batch, named_table(self.dynamodb_table())
+        plan = str(batch["plan"])
         if "batches" in batch:
             label(f"{batch['table']} on Spark")
-            self.defer_to_spark(table, CONVERT, conversion(batch["plan"], batch["batches"]))
-        label(f"{batch['table']} dt={batch['day']} {batch['number']}")
-        result = convert_or_wait(table, read_batch_plan(table, batch["plan"], batch["number"]))
+            self.defer_to_spark(table, CONVERT, conversion(plan, batch["batches"]))
+        number = int(batch["number"])
+        label(f"{batch['table']} dt={batch['day']} {number}")
+        if batch["alone"]:
+            planned = find_batch_plan(table, plan, number)  # None: an earlier try has committed it
+            result = None if planned is None else convert_or_wait(table, planned)
+            return {"committed": _commit(table, plan, {number: result})}
+        result = convert_or_wait(table, read_batch_plan(table, plan, number))
         if result.waits:
             say(f"The batch is planned again in this run: {result.waits}")
         return _say_converted(batch, asdict(result.sums), result.rejected.reasons)
@@ -144,9 +156,11 @@ def _say_converted(batch: dict[str, Any], sums: Mapping[str, int], reasons: Mapp
 # Converted batches are committed even if another batch's conversion failed; `report` then fails the run.
 @step(trigger_rule="all_done", execution_timeout=limits.GATHER)
 def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    """Groups the batches by table: one commit task for each table follows."""
+    """Groups the batches by table: one commit task follows for each table that has more than one."""
     numbers: dict[tuple[str, str], list[int]] = {}
     for batch in batches or ():
+        if batch["alone"]:
+            continue
         added = range(batch["batches"]) if "batches" in batch else [batch["number"]]
         numbers.setdefault((batch["table"], batch["plan"]), []).extend(added)
     return [{"table": name, "plan": plan, "numbers": listed} for (name, plan), listed in numbers.items()]
@@ -155,14 +169,19 @@ def gather(batches: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
 @step(map_index_template=LABEL, execution_timeout=limits.COMMIT, outlets=[COMMITS])
 def commit(work: dict[str, Any]) -> dict[str, Any]:
     """Commits one table's batches, after its late changes have reached the state."""
-    from dynalake.convert.finish import finish_table, read_results
-    from dynalake.convert.plan import ConvertLimits
+    from dynalake.convert.finish import read_results
 
     name = str(work["table"])
     label(name)
     table = named_table(name)
-    results = read_results(table, work["plan"], work["numbers"])
-    done = finish_table(table, work["plan"], results, ConvertLimits(), lambda: datetime.now(UTC))
+    return _commit(table, work["plan"], read_results(table, work["plan"], work["numbers"]))
+
+
+def _commit(table: Table, plan: str, results: Results) -> dict[str, Any]:
+    from dynalake.convert.finish import finish_table
+    from dynalake.convert.plan import ConvertLimits
+
+    done = finish_table(table, plan, results, ConvertLimits(), lambda: datetime.now(UTC))
     for line in _lines(done):
         say(line)
     emit(table, "commit", known=True)
@@ -171,17 +190,22 @@ def commit(work: dict[str, Any]) -> dict[str, Any]:
 
 @step(trigger_rule="all_done", execution_timeout=limits.GATHER)
 def report(
-    batches: list[dict[str, Any]] | None, work: list[dict[str, Any]] | None, committed: Iterable[dict[str, Any]]
+    batches: list[dict[str, Any]] | None,
+    work: list[dict[str, Any]] | None,
+    converted: Iterable[dict[str, Any]],
+    committed: Iterable[dict[str, Any]],
 ) -> dict[str, Any]:
     """Reports the result of the run, and fails if a table could not be planned, converted or committed."""
     from dynalake.convert.finish import Finished
 
     sentences = get_current_context()["ti"].xcom_pull(task_ids="plan", key=_SENTENCES) or ()
-    done = [Finished.from_dict(values) for values in committed or ()]
+    alone = (values["committed"] for values in converted or () if "committed" in values)
+    done = [Finished.from_dict(values) for values in [*alone, *(committed or ())]]
     committed_tables = {finished.table for finished in done}
     faults = [] if batches is not None and work is not None else ["the due objects could not be planned"]
     faults += chain.from_iterable(faults_of(["plan"]).values())
-    faults += [f"{w['table']} could not be committed" for w in work or () if w["table"] not in committed_tables]
+    tables = [w["table"] for w in work or ()] + [b["table"] for b in batches or () if b["alone"]]
+    faults += [f"{name} could not be committed" for name in tables if name not in committed_tables]
     faults += [f"Not converted: {counted(len(f.failed), 'batch')} of {f.table}" for f in done if f.failed]
     if batches is not None:
         conclude(summary(done, faults))
@@ -295,15 +319,15 @@ def _choose(plans: Sequence[TablePlan], most: int) -> list[Batch]:
     return [*named, *others[: most - len(named)]]
 
 
-def _to_map(batch: Batch) -> dict[str, Any]:
-    names = ("table", "plan", "number", "day")
-    return {**{name: getattr(batch, name) for name in names}, "objects": len(batch.inputs), "size": batch.size}
+def _to_map(batch: Batch, *, alone: bool) -> dict[str, Any]:
+    values = {name: getattr(batch, name) for name in ("table", "plan", "number", "day")}
+    return {**values, "objects": len(batch.inputs), "size": batch.size, "alone": alone}
 
 
 def _to_spark(planned: TablePlan) -> dict[str, Any]:
     batches = planned.batches
     counts = {"objects": sum(len(b.inputs) for b in batches), "size": _count(planned)}
-    return {"table": planned.table, "plan": batches[0].plan, "batches": len(batches), **counts}
+    return {"table": planned.table, "plan": batches[0].plan, "batches": len(batches), "alone": False, **counts}
 
 
 def _count(planned: TablePlan) -> int:

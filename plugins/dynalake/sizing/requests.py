@@ -1,7 +1,8 @@
 """The requests of `dynalake_convert` to S3 and Glue, and their dollars a month. Pure.
 
-The counts are those of one run for one table, with each task in a process of its own. A test counts the calls of a real
-run, and fails where they are others (`tests/unit/night/test_loads_of_steps.py`).
+The counts are those of one run for one table: its plan is made in one process, and its only batch is converted and
+committed in another. A test counts the calls of a real run, and fails where they are others
+(`tests/unit/night/test_loads_of_steps.py`).
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ class Requests:
 QUIET = Requests(lists=2, gets=1, glue=1)
 """A run in which nothing of a table is due, and its version in Glue is the one that the run before has read."""
 
-NEWS = Requests(puts=10, lists=3, gets=16, glue=9)
+NEWS = Requests(puts=10, lists=3, gets=13, glue=9)
 """A run with one batch, after another one: without the raw objects and the manifests with which it is compared."""
 
 OBJECT = Requests(gets=1)
 """A raw object of the batch."""
 
-MANIFESTS, MERGE = 8, Requests(puts=1, gets=10)
+MANIFESTS, MERGE = 8, Requests(puts=1, gets=1)
 """So many Iceberg manifests come to those of an open day, one with each run, before a commit merges them, and what that
 takes. Each run reads those that are there: from two up to nine.
 """

@@ -78,8 +78,9 @@ class CountedLake(ConvertLake):
         counted: Counter[str] = Counter()
         self.s3.on_call = self.glue.on_call = lambda service, call, request: counted.update([call])
         (batch,) = self.due(self.other())
-        convert_batch(table := self.other(), read_batch_plan(table, batch.plan, batch.number))
-        self.commit(table := self.other(), batch)
+        table = self.other()
+        result = convert_batch(table, read_batch_plan(table, batch.plan, batch.number))
+        finish_table(table, batch.plan, {batch.number: result}, ConvertLimits(), lambda: self.clock.moment)
         assert [event.kind for event in take_events(table, id, known=True)] == ["commit"]
         return _requests(counted)
 

@@ -1,6 +1,6 @@
 """S3 as pyiceberg reads and writes it, by boto3.
 
-Manifests, and lists of them, are never written again, so a process reads each once (`_KEPT` bytes of them).
+A table's metadata, manifests, and lists of them are never written again, so a process reads each once (`_KEPT` bytes).
 
 pyarrow's own S3 file system has hung in forked processes, which Airflow's tasks are:
 https://github.com/apache/airflow/issues/72035, https://github.com/apache/arrow/issues/50188.
@@ -21,6 +21,7 @@ from dynalake.aws.s3 import Store
 
 _WHOLE = 8 << 20  # bytes
 _KEPT = 16 << 20  # bytes
+_IMMUTABLE = (".avro", ".metadata.json")
 
 
 class S3FileIO(FileIO):
@@ -32,7 +33,7 @@ class S3FileIO(FileIO):
         self._kept = _Kept()
 
     def new_input(self, location: str) -> InputFile:
-        return _Input(self._store, location, self._kept if location.endswith(".avro") else None)
+        return _Input(self._store, location, self._kept if location.endswith(_IMMUTABLE) else None)
 
     def new_output(self, location: str) -> OutputFile:
         return _Output(self._store, location)

@@ -28,8 +28,9 @@ EXPORT = timedelta(days=2)
 PLAN = timedelta(minutes=20)
 """Limit of the plan of `dynalake_convert`: some listings per table."""
 
-BATCH = timedelta(minutes=20)
-"""Limit of one batch of 256 MB of raw objects, which takes a minute or two. A stopped batch is due in the next run."""
+BATCH = timedelta(minutes=40)
+"""Limit of one batch of 256 MB of raw objects, which takes a minute or two, and of its commit where it is alone. A
+stopped batch is due in the next run."""
 
 GATHER = timedelta(minutes=5)
 """Limit of the steps of `dynalake_convert` for all tables, between and after the steps per table."""
