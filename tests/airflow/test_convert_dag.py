@@ -82,7 +82,8 @@ def test_the_only_batch_of_a_table_is_committed_by_its_own_task(
 
     assert states["run"] == "success", states
     assert [states[f"convert[{n}]"] for n in range(3)] == ["success"] * 3
-    assert states["commit[0]"] == "success" and "commit[1]" not in states
+    assert states["commit[0]"] == "success"
+    assert "commit[1]" not in states
     assert converted_rows(one) == converted_rows(two) == [("a", "x"), ("b", "x")]
     assert "ONE, TWO converted: 4 rows of 3 raw objects; 1 rejected line" in logs()
 

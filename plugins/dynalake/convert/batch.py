@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynalake.convert.once import Changes, LiveRows, Spool
+from dynalake.convert.once import Changes, LiveRows
 from dynalake.convert.options import ReadOptions
 from dynalake.convert.plan import Batch
 from dynalake.convert.read.quarantine import RejectedLines
@@ -35,6 +35,7 @@ from dynalake.lake.files.folders import Part, Sums
 from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
 from dynalake.lake.tables.grow import grow_schema, schema_of
 from dynalake.lake.types.layout import extends
+from dynalake.lake.working.spool import Spool
 from dynalake.lake.working.threads import THREADS, WORTH, prepare_next, write_each
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data

@@ -8,7 +8,7 @@ few others pass. These rows are compared value by value.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,10 @@ import pyarrow.compute as pc
 
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.files.read import Within, read_rows
+from dynalake.lake.working.spool import Spool
 from dynalake.record.change import EVENT_TIME, SEQUENCE_DIGITS, SEQUENCE_NUMBER
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
-
-HELD = 64 << 20
-"""Bytes of rows held in memory, of those that may be among the batch's; the others are on disk."""
 
 _FEW = 50_000  # rows whose items are held
 
@@ -61,70 +59,6 @@ def _last_digits(numbers: Any) -> Any:
         valid: Any = pc.match_substring_regex(digits, rf"^[0-9]{{{_DIGITS}}}$")
         values = pc.cast(pc.if_else(valid, digits, "0"), pa.int64())
     return np.asarray(pc.fill_null(values, 0)).astype(np.uint64)
-
-
-class Spool:
-    """Tables in memory, and on disk beyond `HELD` bytes; they can be read any number of times.
-
-    All have one schema. `path` is where they are spilled, and the caller removes it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._held: list[pa.Table] = []
-        self._held_bytes = 0
-        self._ends: list[int] = []  # of each piece on disk: the number of rows up to there
-        self.rows = self.size = 0
-
-    def add(self, table: pa.Table) -> None:
-        if not table.num_rows:
-            return
-        self._held.append(table)
-        self._held_bytes += table.nbytes
-        self.size += table.nbytes
-        self.rows += table.num_rows
-        if self._held_bytes > HELD:
-            self._spill()
-
-    def __iter__(self) -> Iterator[pa.Table]:
-        return self.between(0, self.rows)
-
-    def between(self, start: int, end: int) -> Iterator[pa.Table]:
-        """Yield the rows at these places, from the first to before the second. Threads may read at the same time."""
-        first = 0
-        for piece, last in enumerate(self._ends):
-            if first < end and start < last:
-                with pa.OSFile(str(self._piece(piece)), "rb") as file:
-                    reader = pa.ipc.open_file(file)
-                    batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-                    yield from _between((pa.Table.from_batches([batch]) for batch in batches), first, start, end)
-            first = last
-        yield from _between(self._held, first, start, end)
-
-    def _spill(self) -> None:
-        # With threads each buffer is a task of its own, which takes longer than its few KB.
-        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-        schema = self._held[0].schema
-        with (
-            pa.OSFile(str(self._piece(len(self._ends))), "wb") as file,
-            pa.ipc.new_file(file, schema, options=options) as writer,
-        ):
-            for table in self._held:
-                writer.write_table(table)
-        self._ends.append(self.rows)
-        self._held, self._held_bytes = [], 0
-
-    def _piece(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}-{number:05d}")
-
-
-def _between(tables: Iterable[pa.Table], first: int, start: int, end: int) -> Iterator[pa.Table]:
-    """Yield the rows from `start` to before `end` of tables whose first row is at the place `first`."""
-    for table in tables:
-        some = table.slice(max(0, start - first), max(0, min(end - first, table.num_rows) - max(0, start - first)))
-        if some.num_rows:
-            yield some
-        first += table.num_rows
 
 
 class Changes:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pyiceberg.types import DoubleType, NestedField
 
-from dynalake.convert import commit, once
+from dynalake.convert import commit
 from dynalake.convert.batch import BatchResult, convert_or_wait, pack_places, read_result, unpack_places
 from dynalake.convert.commit import commit_results
 from dynalake.convert.finish import Finished, finish_table
@@ -20,6 +20,7 @@ from dynalake.lake.catalog.iceberg import Change as Commit
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.catalog.table import BOUND, GRACE, HISTORY_FROM, SNAPSHOT_RUN, Table
 from dynalake.lake.files.folders import Part, Sums, read_manifests
+from dynalake.lake.working import spool
 from tests.support.kills import killed_before
 from tests.support.memory.convert_lake import DAY_MS, HOUR, Change, ConvertLake, Row
 from tests.support.memory.steps import DROP, LATE, LOSE, THROTTLE, Steps, land, use_seed
@@ -905,4 +906,4 @@ def test_rows_are_read_unchanged(lake: ConvertLake) -> None:
     lake.put(lake.today, "a", [Change("a", 1, lake.now, "x")])
     lake.run()
     assert lake.rows() == [Row("a", 1, lake.now, "x", lake.today)]
-    assert (commit_on.__name__, once.HELD) == ("commit_on", 64 << 20)
+    assert (commit_on.__name__, spool.HELD) == ("commit_on", 64 << 20)

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynalake.convert import once
-from dynalake.convert.once import Changes, LiveRows, Sieve, Spool, find_same, find_waiting
+from dynalake.convert.once import Changes, LiveRows, Sieve, find_same, find_waiting
 from dynalake.lake.catalog.iceberg import Change as Commit
 from dynalake.lake.catalog.iceberg import DataFile, Head
 from dynalake.lake.files.folders import new_folder
 from dynalake.lake.files.parts import file_schema
 from dynalake.lake.files.read import read_rows
+from dynalake.lake.working import spool
 from dynalake.record.change import SEQUENCE_NUMBER
 from tests.support.memory.convert_lake import Change, ConvertLake
 
@@ -76,7 +77,7 @@ def test_a_change_is_dropped_if_a_live_file_of_its_time_has_it(
     lake.create()
     written = [file_of(lake, rows) for rows in files]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(once, "HELD", held)  # bytes: with 1 everything is on disk
+        patch.setattr(spool, "HELD", held)  # bytes: with 1 everything is on disk
 
         live, kept = live_rows(lake.table.changes(), lake, written, mine, place)
 
@@ -160,7 +161,7 @@ def test_the_later_of_two_batches_with_the_same_change_waits(
     lake.create()
     files = [[file_of(lake, rows)] for rows in batches]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(once, "HELD", held)
+        patch.setattr(spool, "HELD", held)
 
         waiting = find_waiting(lake.table.changes(), files, IDENTITY, place)
 
@@ -188,19 +189,6 @@ def test_batches_of_different_times_are_not_read(tmp_path: Path, monkeypatch: py
     assert find_waiting(lake.table.changes(), files, IDENTITY, tmp_path) == {}
 
 
-def test_a_spool_can_be_read_repeatedly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(once, "HELD", 100)
-    spool = Spool(tmp_path / "rows")
-    for number in range(50):
-        spool.add(pa.table({"n": [number] * 3}))
-    spool.add(pa.table({"n": pa.array([], pa.int64())}))
-
-    for _ in range(2):
-        assert [n for rows in spool for n in rows["n"].to_pylist()] == [n for n in range(50) for _ in range(3)]
-    assert spool.rows == 150
-    assert len(list(tmp_path.iterdir())) > 5
-
-
 def test_live_rows_of_the_snapshot_are_not_compared() -> None:
     """Files are requested from the day before the first change on, and no day is before the snapshot's."""
     lake = ConvertLake()
@@ -211,20 +199,3 @@ def test_live_rows_of_the_snapshot_are_not_compared() -> None:
     lake.run()
 
     assert [(r.id, r.sequence, r.day) for r in lake.rows()] == [("a", 1, "00000000"), ("a", 1, lake.today)]
-
-
-@given(
-    st.lists(st.integers(0, 5), max_size=6), st.sampled_from([1, 30, 1 << 20]), st.integers(0, 20), st.integers(0, 20)
-)
-def test_rows_between_two_places_are_read_from_memory_and_disk(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], held: int, start: int, end: int
-) -> None:
-    values, spool = iter(range(100)), Spool(tmp_path_factory.mktemp("once") / "rows")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(once, "HELD", held)
-        for size in sizes:
-            spool.add(pa.table({"n": pa.array([next(values) for _ in range(size)], pa.int64())}))
-
-    assert spool.rows == sum(sizes)
-    assert [n for rows in spool for n in rows["n"].to_pylist()] == [*range(sum(sizes))]
-    assert [n for rows in spool.between(start, end) for n in rows["n"].to_pylist()] == [*range(sum(sizes))][start:end]

@@ -70,8 +70,6 @@ class Keys:
     def __init__(self, rows: pa.Table, identity: Sequence[str]) -> None:
         self.identity = tuple(identity)
         self._columns = [_array(rows[name]) for name in identity]
-        self._values = [pc.unique(column) for column in self._columns]
-        self._codes = self._encode(self._columns)
 
     def __len__(self) -> int:
         return len(self._columns[0])
@@ -92,7 +90,16 @@ class Keys:
 
     def places(self, rows: pa.Table) -> Any:
         """Return the place of each row's key; null where it is not one of these."""
-        return pc.index_in(self._encode([_array(rows[name]) for name in self.identity]), value_set=self._codes)
+        columns = [_array(rows[name]) for name in self.identity]
+        ends = pc.min_max(columns[0]).as_py()
+        if ends["min"] is None:
+            return _pa.nulls(len(columns[0]), pa.int32())
+        # Most rows come in order, so only a few of many keys have to be looked up.
+        start, end = self.count_below((ends["min"],)), self.count_to((ends["max"],))
+        near = [column.slice(start, end - start) for column in self._columns]
+        values = [pc.unique(column) for column in near]
+        places = pc.index_in(_encode(columns, values), value_set=_encode(near, values))
+        return pc.add(places, _pa.scalar(start, pa.int32()))
 
     def may_be_in(self, file: KeyFile) -> bool:
         """Return whether a file may hold one of them."""
@@ -118,13 +125,14 @@ class Keys:
         """Return how many come before a key or are equal to it, or begin with it."""
         return bisect_right(range(len(self)), key, key=lambda place: self.key(place)[: len(key)])
 
-    def _encode(self, columns: Sequence[Any]) -> Any:
-        """Return a number per row: that of its key if each value is in some key, else null."""
-        codes = pc.index_in(columns[0], value_set=self._values[0])
-        for column, values in zip(columns[1:], self._values[1:], strict=True):
-            place = pc.index_in(column, value_set=values)
-            codes = pc.add(pc.multiply(codes.cast(pa.int64()), len(values)), place.cast(pa.int64()))
-        return codes
+
+def _encode(columns: Sequence[Any], values: Sequence[Any]) -> Any:
+    """Return a number per row: that of its key if each value is in some key, else null. `values`: of each column."""
+    codes = pc.index_in(columns[0], value_set=values[0])
+    for column, others in zip(columns[1:], values[1:], strict=True):
+        place = pc.index_in(column, value_set=others)
+        codes = pc.add(pc.multiply(codes.cast(pa.int64()), len(others)), place.cast(pa.int64()))
+    return codes
 
 
 @dataclass(frozen=True)

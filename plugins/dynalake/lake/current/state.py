@@ -232,7 +232,6 @@ class Merge:
                 action="nothing: the next run continues where this one ended",
                 table=self.table.names.table,
             )
-        group.settle()
         written = write_each(lambda plan: self._write(head, plan, group, winners, directory), plans, size)
         added = [file for files_of_plan in written for file in files_of_plan]
         low, high = winners.box
@@ -282,8 +281,8 @@ class Merge:
                 yield rows.filter(pc.is_null(winners.places(rows)))
 
         def come() -> Iterator[pa.Table]:
-            first = 0
-            for rows in group.tables():
+            first = int(plan.places[0]) if len(plan.places) else 0
+            for rows in group.rows.between(first, int(plan.places[-1]) + 1 if len(plan.places) else 0):
                 start, end = np.searchsorted(plan.places, [first, first + rows.num_rows])
                 if start < end:
                     yield fit(rows.take(_pa.array(plan.places[start:end] - first)))

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.ipc
 
 from dynalake.lake.columns.column import DELETED
 from dynalake.lake.current.key_ranges import Key, KeyFile, Keys, starts_of
 from dynalake.lake.current.state_schema import RUN
 from dynalake.lake.files.sort import Order
+from dynalake.lake.working.spool import Spool
 from dynalake.record.change import EVENT_TIME, SEQUENCE_NUMBER
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
@@ -77,25 +77,16 @@ def beats(changes: pa.Table, rows: pa.Table) -> Any:
 
 
 class Group:
-    """Winners with neighbouring keys, to be merged into the state by one commit. Rows beyond a few are on disk."""
+    """Winners with neighbouring keys, to be merged into the state by one commit. `rows`: all of them, in order."""
 
     def __init__(self, path: Path, identity: Sequence[str]) -> None:
-        self._path, self._identity = path, tuple(identity)
-        self._held: list[pa.Table] = []
+        self._identity = tuple(identity)
         self._keys: list[pa.Table] = []
-        self._file: Any = None
-        self._size = 0
-        self.rows = 0
-        self.bytes = 0
+        self.rows = Spool(path, _HELD)
 
     def add(self, rows: pa.Table) -> None:
-        self._held.append(rows)
+        self.rows.add(rows)
         self._keys.append(rows.select([*self._identity, *RANK, DELETED]))
-        self.rows += rows.num_rows
-        self.bytes += rows.nbytes
-        self._size += rows.nbytes
-        if self._size > _HELD:
-            self._spill()
 
     @property
     def keys(self) -> pa.Table:
@@ -103,36 +94,10 @@ class Group:
         self._keys = [pa.concat_tables(self._keys).combine_chunks()]
         return self._keys[0]
 
-    def settle(self) -> None:
-        """Finish it: no more rows come, and threads may share it."""
-        if self._file is not None:
-            self._spill()
-            self._file.close()
-            self._file = None
-
-    def tables(self) -> Iterator[pa.Table]:
-        """Yield the rows, once it is settled; it can be called again."""
-        if self._path.exists():
-            with pa.OSFile(str(self._path), "rb") as file:
-                reader = pa.ipc.open_file(file)
-                for number in range(reader.num_record_batches):
-                    yield pa.Table.from_batches([reader.get_batch(number)])
-        yield from self._held
-
     def discard(self) -> None:
         """Free all that it holds, in memory and on disk."""
-        if self._file is not None:
-            self._file.close()
-        self._path.unlink(missing_ok=True)
-        self._held, self._keys = [], []
-
-    def _spill(self) -> None:
-        for rows in self._held:
-            if self._file is None:
-                options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-                self._file = pa.ipc.new_file(str(self._path), rows.schema, options=options)
-            self._file.write_table(rows, max_chunksize=1 << 16)
-        self._held, self._size = [], 0
+        self.rows.discard()
+        self._keys = []
 
 
 def cut_groups(
@@ -153,17 +118,18 @@ def cut_groups(
             over = touched + size > group_bytes and place != at  # a group ends where another file begins
             at, touched = place, touched + size
             while rows.num_rows:
-                if group.rows and (over or group.rows >= GROUP_ROWS or group.bytes >= GROUP_BYTES):
+                held = group.rows
+                if held.rows and (over or held.rows >= GROUP_ROWS or held.size >= GROUP_BYTES):
                     yield group
                     group.discard()
                     made, touched = made + 1, 0 if place < 0 else sizes[place]
                     group = Group(directory / f"group-{made:05d}", identity)
                 over = False
                 weight = max(1, rows.nbytes // rows.num_rows)
-                room = max(1, min(GROUP_ROWS - group.rows, (GROUP_BYTES - group.bytes) // weight))
+                room = max(1, min(GROUP_ROWS - group.rows.rows, (GROUP_BYTES - group.rows.size) // weight))
                 some, rows = rows.slice(0, room), rows.slice(room)
                 group.add(some)
-    if group.rows:
+    if group.rows.rows:
         yield group
     group.discard()
 
