@@ -13,7 +13,6 @@ batches of any size here, where Python would read those below 4 MB.
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,16 +22,13 @@ from pathlib import Path
 from pyiceberg.types import DecimalType, LongType, StringType
 
 from benchmarks.changes import OBJECTS, RECEIPTS, check_rows
-from benchmarks.convert import CORES, DAY, download, landed, report, size
+from benchmarks.convert import CORES, DAY, compile_reader, download, landed, read_compiled, report, size
 from benchmarks.harness import Benchmark, BenchmarkError, Column, Competitor, Row
 from benchmarks.meter import MEGABYTE, Meter
 from dynalake.convert.batch import convert_or_wait
 from dynalake.convert.finish import finish_table
-from dynalake.convert.options import ReadOptions
-from dynalake.convert.plan import Batch, ConvertLimits, plan_table
-from dynalake.convert.read.raw_batch import RawBatch, read_batch
+from dynalake.convert.plan import ConvertLimits, plan_table
 from dynalake.lake.catalog.table import Table
-from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.compaction.compact_options import CompactOptions
 from dynalake.lake.compaction.day import compact_day
 from dynalake.lake.compaction.widen import widen_table
@@ -48,11 +44,9 @@ DAY_FROM_RAW, DAYS_FROM_RAW = "dynalake, conversion from raw", f"dynalake, conve
 
 @contextmanager
 def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
-    """Write the objects; one of them alone; and all of them with `visits`, for each new type."""
+    """Write the objects; and all of them with `visits`, for each new type."""
     with DAY_OF_RECEIPTS.prepare(scratch) as environment:
         objects = sorted((scratch / "raw").iterdir())
-        (scratch / "first").mkdir()
-        shutil.copy(objects[0], scratch / "first")
         for name, (last, _) in WIDER.items():
             (scratch / name).mkdir()
             for path in objects:
@@ -71,10 +65,6 @@ def add_visits(source: Path, target: Path, last: str) -> None:
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def read_compiled(table: Table, batch: Batch, schema: TableSchema, directory: Path) -> RawBatch:
-    return read_batch(table, batch.inputs, schema, ReadOptions(compiled_from_mb=0), directory)
 
 
 def convert_all(table: Table, batch_objects: int) -> None:
@@ -97,19 +87,13 @@ def check_folders(table: Table, folders: int) -> None:
         raise BenchmarkError(f"The table has {made} folders, not {folders}")
 
 
-def warm_up(scratch: Path) -> None:
-    """Compile the reader, or load what was compiled, by a conversion that does not count."""
-    with landed(DAY_OF_RECEIPTS, scratch / "first") as table:
-        convert_all(table, 1)
-
-
 def counted(scratch: Path, paths: list[Path]) -> Row:
     return {"rows": check_rows(scratch, paths, unique=True), "bytes": size(paths)}
 
 
 def convert(meter: Meter, scratch: Path) -> Row:
     """Convert the day from raw, in one batch."""
-    warm_up(scratch)
+    compile_reader(DAY_OF_RECEIPTS, scratch)
     with landed(DAY_OF_RECEIPTS, scratch / "raw") as table:
         with meter:
             convert_into(table, 1)
@@ -175,7 +159,7 @@ def check_type(table: Table, kind: type) -> None:
 
 def convert_days(meter: Meter, scratch: Path) -> Row:
     """Convert all days from raw, each in one batch."""
-    warm_up(scratch)
+    compile_reader(DAY_OF_RECEIPTS, scratch)
     with landed(DAY_OF_RECEIPTS, scratch / "decimal", DAYS) as table:
         with meter:
             convert_all(table, OBJECTS)

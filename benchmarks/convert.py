@@ -9,9 +9,11 @@ the same work: each change once, in order.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,13 @@ from benchmarks.hard_numbers import COUNT, kept
 from benchmarks.harness import HARD_NUMBERS, Benchmark, Column, Competitor, Row
 from benchmarks.meter import MEGABYTE, Meter
 from dynalake.aws.clients import Clients
+from dynalake.convert.batch import convert_or_wait
 from dynalake.convert.finish import convert_due
+from dynalake.convert.options import ReadOptions
+from dynalake.convert.plan import Batch, ConvertLimits, plan_table
+from dynalake.convert.read.raw_batch import RawBatch, read_batch
 from dynalake.lake.catalog.table import Table
+from dynalake.lake.columns.schema import TableSchema
 from dynalake.lake.tables.make import make_tables
 from dynalake.names import TableNames
 from dynalake.record.change import OTHER
@@ -95,6 +102,28 @@ def dynalake(shape: Shape, objects: str) -> Callable[[Meter, Path], Row]:
         return {"rows": rows, "bytes": size(files), **_kept(shape, texts)}
 
     return run
+
+
+def read_compiled(table: Table, batch: Batch, schema: TableSchema, directory: Path) -> RawBatch:
+    return read_batch(table, batch.inputs, schema, ReadOptions(compiled_from_mb=0), directory)
+
+
+def compile_reader(shape: Shape, scratch: Path) -> None:
+    """Compile the reader, or load what was compiled, by a conversion of one object that does not count."""
+    first = scratch / "first"
+    first.mkdir(exist_ok=True)
+    shutil.copy(min((scratch / "raw").iterdir()), first)
+    with landed(shape, first) as table:
+        (batch,) = plan_table(table, ConvertLimits(), datetime.now(UTC)).batches
+        convert_or_wait(table, batch, read_compiled)
+
+
+@contextmanager
+def prepare(shape: Shape, scratch: Path) -> Iterator[Mapping[str, str]]:
+    """Write the objects, and compile the reader: each competitor's process loads what was compiled, as a task does."""
+    with shape.prepare(scratch) as environment:
+        compile_reader(shape, scratch)
+        yield environment
 
 
 def _convert(meter: Meter, shape: Shape, objects: Path, out: Path) -> list[Path]:
@@ -278,7 +307,7 @@ def conversion(
             *more,
         ),
         columns=(*COLUMNS, *columns),
-        prepare=shape.prepare,
+        prepare=partial(prepare, shape),
         derive=derive,
         notes=(
             "dynalake and 'the same work': each change once, in the order of key and sequence number.",

@@ -109,12 +109,14 @@ def run_once(lake: Lake, waiting: float) -> Run:
     batches = tables * max(1, min(limits.batches, math.ceil(waiting / tables / per_batch)))
     done = min(waiting, batches * per_batch)
     work_s = done * UNIT["convert_us"] / 1e6 * lake.line_bytes / MEASURED_BYTES / batches
-    # About half of a table's requests are the batch's, and half the commit's.
-    fixed_s = UNIT["task_s"] + (NEWS.count * UNIT["call_ms"] / 1000 + UNIT["convert_fixed_s"]) / 2
-    converted_s = math.ceil(batches / min(lake.batches_at_once, lake.tasks_at_once)) * (fixed_s + work_s)
-    committed_s = math.ceil(tables / lake.tasks_at_once) * fixed_s
+    fixed_s = NEWS.count * UNIT["call_ms"] / 1000 + UNIT["convert_fixed_s"]
+    # The only batch of a table is committed by its own task. Of several, about half of the requests are the commit's.
+    commits = 0 if batches == tables else tables
+    batch_s = UNIT["task_s"] + (fixed_s / 2 if commits else fixed_s) + work_s
+    converted_s = math.ceil(batches / min(lake.batches_at_once, lake.tasks_at_once)) * batch_s
+    committed_s = math.ceil(commits / lake.tasks_at_once) * (UNIT["task_s"] + fixed_s / 2)
     seconds = plan_s + converted_s + committed_s + 2 * UNIT["task_s"]
-    return Run(plan_s, seconds, 3 + batches + tables, batches, waiting - done)
+    return Run(plan_s, seconds, 3 + batches + commits, batches, waiting - done)
 
 
 def play_day(lake: Lake) -> Day:

@@ -163,11 +163,16 @@ class PlacingReader:
     ) -> bool:
         """Return whether some of the values without a place show already that there are other types to read under."""
         known = not self._growth.wants_any
-        extras = scanned.extras(scanned.sample(_SAMPLE, known=known), known=known)
-        news = self._growth.types(self._without_place(extras, {}, set()))
-        records = self._judge(text, sample(list(odd)), [], [])
-        seen = merge_observed((news, *(self._growth.record(r.values) for r in records.values())), self._limits)
-        return bool(seen) and self._growth.outgrown(reader.schema, seen)
+        chosen = scanned.sample(_SAMPLE, known=known)
+        if not odd and not chosen.any():
+            return False
+        with self._slow:
+            if self._current() is not reader:
+                return True  # another block has shown it meanwhile
+            news = self._growth.types(self._without_place(scanned.extras(chosen, known=known), {}, set()))
+            records = self._judge(text, sample(list(odd)), [], [])
+            seen = merge_observed((news, *(self._growth.record(r.values) for r in records.values())), self._limits)
+            return bool(seen) and self._growth.outgrown(reader.schema, seen)
 
     def _without_place(
         self, extras: Iterable[Extra], misfits: dict[str, Type | None], doubtful: set[int]
