@@ -55,12 +55,15 @@ def prepare(scratch: Path) -> Iterator[Mapping[str, str]]:
 
 
 def add_visits(source: Path, target: Path, last: str) -> None:
-    """Write the lines with an integer `visits`, except the last change's, which is `last`."""
+    """Write the lines with an integer `visits`, except the last change's, which is `last`.
+
+    A change that has arrived twice is the same line twice: if they differed, only Python could decide which one stays.
+    """
     with gzip.open(source) as lines, gzip.open(target, "wb", compresslevel=1) as out:
         texts = lines.readlines()
-        final = texts[-1]  # it may have arrived twice
-        for number, line in enumerate(texts):
-            out.write(b'{"%s":%s,' % (VISITS.encode(), last.encode() if line == final else b"%d" % number) + line[1:])
+        numbers = {line: b"%d" % number for number, line in enumerate(texts)} | {texts[-1]: last.encode()}
+        for line in texts:
+            out.write(b'{"%s":%s,' % (VISITS.encode(), numbers[line]) + line[1:])
 
 
 def now() -> datetime:

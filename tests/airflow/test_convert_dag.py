@@ -70,7 +70,7 @@ def test_a_run_converts_every_table_and_a_broken_one_fails_alone(
 def test_the_only_batch_of_a_table_is_committed_by_its_own_task(
     clients: Clients, run: Run, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dynalake.operators import convert_tables
+    from dynalake.operators.task.assets import emit
 
     lake = make_lake(clients, "convertalone")
     one, two = (add_table(clients, lake, name) for name in ("ONE", "TWO"))
@@ -89,7 +89,7 @@ def test_the_only_batch_of_a_table_is_committed_by_its_own_task(
 
     # A try that dies after its commit leaves nothing to do to the next one.
     put(one, "c", "c")
-    emit, calls = convert_tables.emit, list[str]()
+    calls: list[str] = []
 
     def die_once(table: Table, *kinds: str, **more: bool) -> None:
         calls.append(table.names.table)
@@ -97,7 +97,7 @@ def test_the_only_batch_of_a_table_is_committed_by_its_own_task(
             raise RuntimeError("the worker was lost")
         emit(table, *kinds, **more)
 
-    monkeypatch.setattr(convert_tables, "emit", die_once)
+    monkeypatch.setattr("dynalake.operators.convert_tables.emit", die_once)
     states = run("dynalake_convert", environment="convertalone")
 
     assert (states["run"], states["commit"], calls) == ("success", "skipped", ["ONE", "ONE"]), states
@@ -180,8 +180,8 @@ def test_the_first_line_of_the_note_says_how_the_run_ended(monkeypatch: pytest.M
     finding = Finding("raw deleted", "A", "2 raw objects were deleted", "restore them")
     finished = Finished("A", 2, 5, Sums(10, 6, 1, 2, 0, 1), {"not JSON": 1}, misfits=("v",), findings=(finding,))
     two = Finished("B", 1, 1, Sums(3, 3), waiting=(("20240101", 2, "others were first"),))
-    batches = [{"table": "A", "alone": True}, {"table": "B", "alone": False}]
-    converted = [{"committed": finished.to_dict()}, {"table": "B", "rows": 3, "rejected": 0}]
+    batches: list[dict[str, Any]] = [{"table": "A", "alone": True}, {"table": "B", "alone": False}]
+    converted: list[dict[str, Any]] = [{"committed": finished.to_dict()}, {"table": "B", "rows": 3, "rejected": 0}]
     report, work = convert_tables.report.function, [{"table": "B"}]
 
     returned = report(batches, work, converted, [two.to_dict()])

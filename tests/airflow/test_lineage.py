@@ -108,5 +108,5 @@ def test_a_conversion_does_not_fail_by_what_cannot_be_sent(
     monkeypatch.setattr("dynalake.operators.task.lineage._schema", fail)
 
     assert run("dynalake_convert", environment="unsent")["run"] == "success"
-    assert sent("dynalake_convert.commit") == []
+    assert sent("dynalake_convert.convert") == []
     assert "What the task reads and writes could not be sent to OpenLineage" in logs()

@@ -36,7 +36,7 @@ from dynalake.lake.files.parts import Folder, PartWriter, Writing, parts_of
 from dynalake.lake.tables.grow import grow_schema, schema_of
 from dynalake.lake.types.layout import extends
 from dynalake.lake.working.spool import Spool
-from dynalake.lake.working.threads import THREADS, WORTH, prepare_next, write_each
+from dynalake.lake.working.threads import THREADS, WORTH, are_at_once, prepare_next, write_each
 
 _pa: Any = pa  # its stubs take types only as literals; here they are data
 
@@ -306,7 +306,8 @@ def _write(
         for number in range(len(parts)):
             own = subdirectory / str(number)
             own.mkdir()
-            writers.append(PartWriter(table, head, schema, folder, writing, own, first=_PARTS * number))
+            first, ahead = _PARTS * number, not are_at_once(len(parts), dated.spool.size)
+            writers.append(PartWriter(table, head, schema, folder, writing, own, first, ahead=ahead))
         files = write_each(_write_part, [*zip(writers, parts, strict=True)], dated.spool.size)
         yield NewFolder(day, batch.folder_of(day), parts_of(chain.from_iterable(files)))
 

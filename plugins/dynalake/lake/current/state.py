@@ -36,7 +36,7 @@ from dynalake.lake.files.parts import Folder, PartWriter, Writing
 from dynalake.lake.files.ranges import Range, cut_ranges
 from dynalake.lake.files.read import arrow_schema_of, read_rows
 from dynalake.lake.files.sort import UnorderedError, sort_rows
-from dynalake.lake.working.threads import write_each
+from dynalake.lake.working.threads import are_at_once, write_each
 from dynalake.lake.working.workers import HERE, Workers
 from dynalake.record.change import EVENT_TIME
 
@@ -232,7 +232,8 @@ class Merge:
                 action="nothing: the next run continues where this one ended",
                 table=self.table.names.table,
             )
-        written = write_each(lambda plan: self._write(head, plan, group, winners, directory), plans, size)
+        write = partial(self._write, head, group, winners, directory, not are_at_once(len(plans), size))
+        written = write_each(write, plans, size)
         added = [file for files_of_plan in written for file in files_of_plan]
         low, high = winners.box
 
@@ -263,15 +264,18 @@ class Merge:
             files=len(added),
         )
 
-    def _write(self, head: Head, plan: _Plan, group: Group, winners: Keys, directory: Path) -> tuple[DataFile, ...]:
-        """Write the files that replace those of the plan."""
+    def _write(
+        self, head: Head, group: Group, winners: Keys, directory: Path, ahead: bool, plan: _Plan
+    ) -> tuple[DataFile, ...]:
+        """Write the files that replace those of the plan. `ahead`: as `PartWriter` takes it."""
+        write = partial(self._write_sorted, head, group, winners, directory, ahead, plan)
         try:
-            return self._write_sorted(head, plan, group, winners, directory, in_order=True)
+            return write(in_order=True)
         except UnorderedError:  # another engine wrote one of them
-            return self._write_sorted(head, plan, group, winners, directory, in_order=False)
+            return write(in_order=False)
 
     def _write_sorted(
-        self, head: Head, plan: _Plan, group: Group, winners: Keys, directory: Path, *, in_order: bool
+        self, head: Head, group: Group, winners: Keys, directory: Path, ahead: bool, plan: _Plan, *, in_order: bool
     ) -> tuple[DataFile, ...]:
         target, identity = arrow_schema_of(head.schema), winners.identity
         fit = retyper(self._schema, schema_of(head), target)
@@ -296,7 +300,7 @@ class Merge:
             rows = sort_rows([] if in_order else stay(), streams, state_order(target, identity), work, MEMORY_MB)
             pieces = cut_tables(keep_last(rows, identity), identity, max(1, -(-total // files)))
             folder = Folder(self.table.names.items_folder(new_folder()), plan.deleted)
-            writer = PartWriter(self.table, head, head.schema, folder, STATE_WRITING, work)
+            writer = PartWriter(self.table, head, head.schema, folder, STATE_WRITING, work, ahead=ahead)
             return _write_files(writer, pieces)
 
 

@@ -77,20 +77,22 @@ class PartWriter:
         writing: Writing,
         directory: Path,
         first: int = 0,
+        *,
+        ahead: bool = True,
     ) -> None:
-        """Make a writer. `first`: the number of the first part."""
+        """Make a writer. `first`: the number of the first part. `ahead`: a thread prepares the next row group."""
         self._store, self._head, self._schema = table.store, head, schema
         self._folder, self._writing, self._directory = folder, writing, directory
         self._arrow = file_schema(schema)
         self._files: list[DataFile] = []
-        self._first = first
+        self._first, self._ahead = first, ahead
 
     def write(self, tables: Iterable[pa.Table]) -> tuple[DataFile, ...]:
         """Write the files, at least one, even without rows: it makes the folder live, and so its manifest's inputs.
 
         `tables` have the columns of the schema, in any order.
         """
-        groups = prepare_next(self._group(tables))
+        groups = prepare_next(self._group(tables)) if self._ahead else self._group(tables)
         group: pa.Table | None = next(groups, self._arrow.empty_table())
         while group is not None:
             path = self._directory / f"part-{len(self._files):05d}.parquet"

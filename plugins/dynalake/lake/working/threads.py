@@ -16,9 +16,14 @@ WORTH = 64 << 20
 """Bytes of work below which a thread saves nothing worth having."""
 
 
+def are_at_once(parts: int, size: int) -> bool:
+    """Return whether `write_each` writes these parts, of so many bytes in all, at the same time."""
+    return parts > 1 and size >= THREADS * WORTH
+
+
 def write_each(work: Callable[[T], R], parts: Sequence[T], size: int) -> list[R]:
     """Return the result of `work` for each part, in their order; raise what it raises. `size`: bytes of all parts."""
-    if len(parts) < 2 or size < THREADS * WORTH:
+    if not are_at_once(len(parts), size):
         return [work(part) for part in parts]
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(work, parts))
