@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -95,7 +96,7 @@ def test_a_transient_error_is_tried_again_until_the_last_try(task: Task, error: 
 
     with pytest.raises(TransientError, match="B cannot be planned"):
         each_table(TABLES, work, "planned")
-    assert (seen, task.pushed) == (TABLES, {})
+    assert (sorted(seen), task.pushed) == (TABLES, {})
 
 
 @pytest.mark.parametrize(
@@ -109,15 +110,25 @@ def test_a_transient_error_is_tried_again_until_the_last_try(task: Task, error: 
     ],
 )
 def test_an_error_of_the_connection_is_raised_at_once(task: Task, error: Exception) -> None:
-    seen = []
+    seen, stopped = [], Event()
 
     def work(table: str) -> None:
         seen.append(table)
         broken(error)(table)
+        if table != "A":
+            stopped.wait(60)
 
     with pytest.raises(type(error)):
-        each_table(TABLES, work, "planned")
-    assert seen == ["A", "B"]
+        each_table([*TABLES, *(f"T{number:03d}" for number in range(100))], work, "planned")
+    stopped.set()
+    # It waits for none of those that have begun, and begins no others.
+    assert len(seen) <= 2 + module.AT_ONCE
+
+
+def test_tables_are_worked_on_at_once(task: Task) -> None:
+    all_there = Barrier(module.AT_ONCE, timeout=60)
+    names = [f"T{number}" for number in range(2 * module.AT_ONCE)]
+    assert set(each_table(names, lambda table: all_there.wait() >= 0, "planned").values()) == {True}
 
 
 def test_a_timeout_stops_the_task(task: Task) -> None:

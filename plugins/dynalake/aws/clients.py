@@ -86,6 +86,11 @@ class Clients:
             raise TypeError("Clients of a session cannot be sent to another process; those of Clients.in_region can")
         return _clients_in, (self._region,)
 
+    def make(self, *names: str) -> None:
+        """Make these clients, and learn the account, before threads share them: boto3 makes one client at a time."""
+        for name in (*names, "account"):
+            getattr(self, name)
+
     @cached_property
     def account(self) -> str:
         """Account of the credentials."""

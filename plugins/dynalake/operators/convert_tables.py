@@ -37,7 +37,7 @@ from dynalake.options.runs import ConvertOptions
 
 if TYPE_CHECKING:
     from dynalake.convert.finish import Finished, Results
-    from dynalake.convert.plan import Batch, TablePlan
+    from dynalake.convert.plan import Batch, ConvertLimits, TablePlan
     from dynalake.lake.catalog.table import Table
     from dynalake.names import TableNames
 
@@ -54,7 +54,7 @@ _SENTENCES = "sentences"  # the XCom with the texts that `plan` leaves to `repor
 def plan() -> list[dict[str, Any]]:
     """Finds the raw objects without live rows. If there are none, no other task runs."""
     from dynalake.capture.lake.registry import read_settings
-    from dynalake.convert.plan import check_landed
+    from dynalake.convert.plan import ConvertLimits, check_landed
     from dynalake.lake.catalog.table import Table
 
     aws = clients()
@@ -64,7 +64,11 @@ def plan() -> list[dict[str, Any]]:
     where, days = lake(aws), _days()
     check_landed([Table(aws, where.table(name)) for name in chosen], days)
     settings = read_settings(aws, where)
-    planned = each_table(chosen, lambda name: _plan_table(Table(aws, where.table(name)), settings, days), "planned")
+    most = ConvertLimits() if requested(Engine).engine == "arrow" else ConvertLimits(batches=ON_SPARK)
+    aws.make("s3", "glue", "dynamodb")
+    planned = each_table(
+        chosen, lambda name: _plan_table(Table(aws, where.table(name)), settings, days, most), "planned"
+    )
     plans = [p for p in planned.values() if p is not None]
     large = [p for p in plans if p.batches and is_for_spark(partial(_count, p))]
     batches = _choose([p for p in plans if p not in large], most_mapped() - len(large))
@@ -262,13 +266,15 @@ def _days() -> list[str]:
     return [check_named(day) for day in requested(ConvertOptions).days]
 
 
-def _plan_table(table: Table, settings: Mapping[str, str], days: Sequence[str]) -> TablePlan | None:
+def _plan_table(
+    table: Table, settings: Mapping[str, str], days: Sequence[str], most: ConvertLimits
+) -> TablePlan | None:
     """Return a table's plan; None if it was never set up with Iceberg tables.
 
     `settings`: the texts of all tables' settings (`read_settings`).
     """
     from dynalake.capture.lake.registry import load_settings
-    from dynalake.convert.plan import ConvertLimits, plan_table
+    from dynalake.convert.plan import plan_table
     from dynalake.errors import CatalogError
     from dynalake.lake.catalog.metadata_note import noted_metadata
     from dynalake.lake.tables.identity import check_live_table
@@ -276,7 +282,6 @@ def _plan_table(table: Table, settings: Mapping[str, str], days: Sequence[str]) 
 
     text = settings.get(table.names.table)
     hours = (load_settings(table) if text is None else TableSettings.from_json(text)).stream_retention_hours
-    most = ConvertLimits() if requested(Engine).engine == "arrow" else ConvertLimits(batches=ON_SPARK)
     try:
         planned = plan_table(table, most, datetime.now(UTC), days, retention_hours=hours)
         if planned.batches:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from airflow.sdk import get_current_context
@@ -19,28 +20,36 @@ logger = logging.getLogger(__name__)
 FAULTS = "faults"
 """Key of the XCom with a task's faults, by table."""
 
+AT_ONCE = 8
+"""Tables that are worked on at once: the work is mostly waiting for S3 and Glue. A client has 10 connections."""
+
 R = TypeVar("R")
 
 
 def each_table(tables: Iterable[str], work: Callable[[str], R], doing: str) -> dict[str, R]:
     """Return the result of `work` for each table. A table for which it raises is left out, and kept as a fault.
 
-    `doing` completes the message of a fault: `planned`. If a fault may pass and the task has tries left, the task fails
-    after the other tables; Airflow retries it, and `work` is called for all tables again.
+    Threads call `work`, so the clients that it uses must have been made. `doing` completes the message of a fault:
+    `planned`. If a fault may pass and the task has tries left, the task fails after the other tables; Airflow retries
+    it, and `work` is called for all tables again.
     """
     done: dict[str, R] = {}
     faults: dict[str, str] = {}
     passing: list[str] = []
-    for table in tables:
-        try:
-            done[table] = work(table)
-        # An unexpected fault must not stop the other tables either.
-        except Exception as error:
-            explained = _explain(error)
-            faults[table] = f"{table} cannot be {doing}: {type(explained).__name__}: {explained}"
-            if isinstance(explained, TransientError):
-                passing.append(table)
-            logger.error("%s", faults[table], exc_info=None if isinstance(explained, DynalakeError) else error)
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for table, doing_it in [(table, pool.submit(work, table)) for table in tables]:
+            try:
+                done[table] = doing_it.result()
+            # An unexpected fault must not stop the other tables either.
+            except Exception as error:
+                explained = _explain(error)
+                faults[table] = f"{table} cannot be {doing}: {type(explained).__name__}: {explained}"
+                if isinstance(explained, TransientError):
+                    passing.append(table)
+                logger.error("%s", faults[table], exc_info=None if isinstance(explained, DynalakeError) else error)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Airflow's time limit waits for no call
     context = get_current_context()
     if passing and context["ti"].try_number <= context["ti"].max_tries:
         raise TransientError("; ".join(faults[table] for table in passing))
