@@ -46,6 +46,7 @@ _SLOTS_AT_ONCE = 4_000_000
 _EXTRAS = 1 << 10
 
 _SECRET = np.uint64(secrets.randbits(64) | 1)
+"""Of this process, for `scan.shapes`."""
 
 _SAMPLED = 1 << 15
 """Values of a sample. Python takes ten microseconds for each: 200 items of 2,000 attributes would take too long."""

@@ -519,28 +519,28 @@ def _shape(text: Array, pos: Any, end: Any, secret: Any) -> Any:
             stop += 1
             if stop < end and text[stop] == 58:
                 for i in range(pos, stop):
-                    shape = _mixed(shape, np.uint64(text[i]), secret)
-            shape = _mixed(shape, np.uint64(34), secret)
+                    shape = _hashed(shape, np.uint64(text[i]), secret)
+            shape = _hashed(shape, np.uint64(34), secret)
             pos = stop
         elif c == 45 or 48 <= c <= 57:
             stop, negative, digits, significant, power, m0, m1, _, _ = _number(text, pos)
             if stop < 0:  # like no other
-                shape, stop = _mixed(shape, np.uint64(pos), secret), pos + 1
+                shape, stop = _hashed(shape, np.uint64(pos), secret), pos + 1
             else:
                 whole, scale, significant, fits, _ = _measured(negative, digits, significant, power, m0, m1)
                 for figure in (whole, scale, significant, np.int64(fits)):
-                    shape = _mixed(shape, np.uint64(figure), secret)
-            shape = _mixed(shape, np.uint64(48), secret)
+                    shape = _hashed(shape, np.uint64(figure), secret)
+            shape = _hashed(shape, np.uint64(48), secret)
             pos = stop
         else:
             word = c == 110 or c == 116 or c == 102
-            shape = _mixed(shape, np.uint64(116 if c == 102 else c), secret)
+            shape = _hashed(shape, np.uint64(116 if c == 102 else c), secret)
             pos += (5 if c == 102 else 4) if word else 1
     return shape | np.uint64(1)
 
 
 @_compiled
-def _mixed(shape: Any, value: Any, secret: Any) -> Any:
+def _hashed(shape: Any, value: Any, secret: Any) -> Any:
     shape = (shape ^ value) * secret
     return shape ^ (shape >> np.uint64(29))
 
