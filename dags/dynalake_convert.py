@@ -7,8 +7,8 @@
    sorted Parquet. Lines = rows + duplicates + repeats + canaries + rejected, or nothing is committed. With the engine
    **spark**, or with **auto** and much to convert, one task for all batches of a table waits for the Glue job.
 3. **commit**, one mapped task per table with several batches: late changes reach the state, then all batches become one
-   snapshot. A batch that is alone is committed by the task that converts it. If another batch or another run came
-   first, what conflicts with it is planned, converted and committed again.
+   snapshot. The task that converts a table's only batch commits it too, so **commit** is skipped where no table has
+   more. If another batch or another run came first, what conflicts with it is planned, converted and committed again.
 4. **report** shows the result, and fails if a table could not be converted in full.
 
 Name days in "Convert these days again" to read all their raw objects again, for example after they were corrected by
